@@ -1,0 +1,1 @@
+../../src/marotte/__init__.py

@@ -1,0 +1,1 @@
+../../src/marotte/__main__.py

@@ -1,0 +1,1 @@
+../../src/marotte/errors.py
