@@ -14,6 +14,10 @@ class MarotteError(Exception):
     exit_code = 2
 
 
+class MarotteWarning(UserWarning):
+    """The work goes on, but the result may not be what the user hoped for; the text says why."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> MarotteError:
     """Return the error for a name that is not registered, with the nearest one suggested."""
     names = sorted(known)

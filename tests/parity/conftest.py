@@ -1,0 +1,56 @@
+"""Where the numbers of the published code are found.
+
+`MAROTTE_REFERENCE` names the folder (default: ../shared/reference beside the checkout); `MAROTTE_REFERENCE_SEED`
+the seed of its synthetic weights where it cannot be told from the files. Without the folder these tests skip.
+
+A test marked `reference_files("flame/artalk_v*.npz")` runs once for each file that matches, as `reference_file`;
+`without="..."` leaves out file names that match it.
+"""
+
+import importlib.util
+import os
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ROOT = Path(os.environ.get("MAROTTE_REFERENCE", CHECKOUT.parent / "shared" / "reference"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "reference_files(pattern): run for each file of the reference that matches")
+
+
+def pytest_generate_tests(metafunc):
+    marker = metafunc.definition.get_closest_marker("reference_files")
+    if marker is None:
+        return
+    without = marker.kwargs.get("without", "")
+    files = sorted(f for pattern in marker.args for f in ROOT.glob(pattern) if not fnmatch(f.name, without))
+    if files:
+        metafunc.parametrize("reference_file", files, ids=[str(f.relative_to(ROOT)) for f in files])
+    else:
+        skip = pytest.mark.skip(reason=f"no {' or '.join(marker.args)} in {ROOT}: set MAROTTE_REFERENCE")
+        metafunc.parametrize("reference_file", [pytest.param(None, marks=skip)], ids=["absent"])
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    if not ROOT.is_dir():
+        pytest.skip(f"no reference fixtures at {ROOT}: set MAROTTE_REFERENCE")
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def reference_seed() -> int:
+    return int(os.environ.get("MAROTTE_REFERENCE_SEED", "0"))
+
+
+@pytest.fixture(scope="session")
+def seeded_array(reference):
+    """The fixtures' own recipe for weights, `reference/seeded.py`."""
+    spec = importlib.util.spec_from_file_location("reference_seeded", reference / "seeded.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.seeded_array
