@@ -1,0 +1,1 @@
+"""Sound in: reading files as streams, checking them, and bringing them to the rate that models want."""
