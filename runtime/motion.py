@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ class Motion:
 
     def __getitem__(self, frames: slice) -> "Motion":
         """Return the frames of a slice as a motion."""
-        cut = {n: None if (a := getattr(self, n)) is None else a[frames] for n in EXTRAS}
+        cut: dict[str, Any] = {n: None if (a := getattr(self, n)) is None else a[frames] for n in EXTRAS}
         return replace(self, codes=self.codes[frames], **cut)
 
     @property
@@ -110,14 +111,14 @@ def concatenate(parts: list[Motion]) -> Motion:
             raise MarotteError(
                 f"cannot join motion at {part.fps} fps in {part.basis} to motion at {first.fps} fps in {first.basis}"
             )
-    joined = {}
+    joined: dict[str, Any] = dict.fromkeys(EXTRAS)
     for name, width in EXTRAS.items():
         if any(getattr(part, name) is not None for part in parts):
             zeros = [np.zeros((len(part), width), np.float32) for part in parts]
             joined[name] = np.concatenate(
                 [z if (a := getattr(p, name)) is None else a for p, z in zip(parts, zeros, strict=True)]
             )
-    return replace(first, codes=np.concatenate([part.codes for part in parts]), **{n: joined.get(n) for n in EXTRAS})
+    return replace(first, codes=np.concatenate([part.codes for part in parts]), **joined)
 
 
 assert {f.name for f in fields(Motion)} == {"codes", "fps", "basis", *EXTRAS}

@@ -1,0 +1,145 @@
+"""An avatar is a folder: `avatar.toml` beside its files says all that a renderer would have to guess."""
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from marotte.errors import MarotteError, unknown_name
+from marotte.runtime.camera import Camera, facing_camera
+from marotte.runtime.clock import as_fps
+from marotte.runtime.motion import BASES
+
+SHIPPED = Path(__file__).parent / "data" / "avatars"
+HEAD_ROTATIONS = ("root", "neck", "camera")
+
+# Larger files are hashed by `marotte avatars check`, not at every start.
+_HASHED_AT_LOAD = 32 << 20
+
+
+@dataclass(frozen=True)
+class Framing:
+    """A camera in front of the head: `target` [3] and `distance` in world units, `height` that the picture spans."""
+
+    target: tuple[float, float, float]
+    distance: float
+    height: float
+
+    def camera(self, width: int, height: int) -> Camera:
+        """Return the camera of a picture of width x height pixels."""
+        return facing_camera(self.target, self.distance, self.height, (width, height))
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """What `avatar.toml` says.
+
+    path: its folder. renderer: the name of the back end that draws it. head: file of the head
+    model, relative. basis, expressions: the space and number of its expression coefficients.
+    unit: world units per FLAME unit. head_rotation: where the motion's head rotation goes: `root`,
+    `neck` or `camera`; pivot: [3] what the camera turns about then. framings: cameras by name.
+    files: sha256 by relative name.
+    """
+
+    name: str
+    path: Path
+    renderer: str
+    basis: str
+    head: str = ""
+    title: str = ""
+    expressions: int = 100
+    unit: float = 1.0
+    head_rotation: str = "neck"
+    pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    framings: Mapping[str, Framing] = field(default_factory=dict)
+    size: tuple[int, int] = (512, 512)
+    fps: Fraction | None = None
+    background: str = "#dee3eb"
+    licence: str = ""
+    subject: str = ""
+    consent: str = ""
+    origin: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def head_path(self) -> Path:
+        """The head model's file."""
+        return self.path / self.head
+
+    @property
+    def sha256(self) -> str:
+        """One hash of the whole avatar: of its files' names and hashes."""
+        lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.files.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def framing(self, name: str) -> Framing:
+        """Return the framing called `name`."""
+        if name not in self.framings:
+            raise unknown_name(f"framing of avatar {self.name}", name, self.framings)
+        return self.framings[name]
+
+
+def avatar_folders() -> dict[str, Path]:
+    """Return the folders of all avatars by name: the shipped ones, then those under $MAROTTE_AVATARS."""
+    roots = [SHIPPED]
+    if own := os.environ.get("MAROTTE_AVATARS"):
+        roots.append(Path(own))
+    return {
+        toml.parent.name: toml.parent for root in roots if root.is_dir() for toml in sorted(root.glob("*/avatar.toml"))
+    }
+
+
+def load_avatar(name: str | Path) -> Avatar:
+    """Return the avatar of a name or of a folder."""
+    folders = avatar_folders()
+    folder = Path(name)
+    if str(name) in folders:
+        folder = folders[str(name)]
+    elif not folder.is_dir():
+        raise unknown_name("avatar", str(name), folders)
+    path = folder / "avatar.toml"
+    if not path.is_file():
+        raise MarotteError(f"folder {folder} has no avatar.toml, so it is not an avatar")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MarotteError(f"{path} is not valid TOML: {error}") from error
+    avatar = _from_table(folder, table)
+    _check_files(avatar)
+    return avatar
+
+
+def _from_table(folder: Path, table: dict[str, Any]) -> Avatar:
+    known = {name for name in Avatar.__dataclass_fields__ if name not in ("path", "framings")}
+    values = {key: value for key, value in table.items() if key in known}
+    try:
+        if "framing" in table:
+            values["framings"] = {name: Framing(**framing) for name, framing in table["framing"].items()}
+        if "fps" in values:
+            values["fps"] = as_fps(values["fps"])
+        if "size" in values:
+            values["size"] = (int(values["size"][0]), int(values["size"][1]))
+        avatar = Avatar(path=folder, **values)
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+        raise MarotteError(f"{folder / 'avatar.toml'} is incomplete or has a wrong entry: {error}") from error
+    if avatar.head_rotation not in HEAD_ROTATIONS:
+        raise unknown_name(f"head_rotation of avatar {avatar.name}", avatar.head_rotation, HEAD_ROTATIONS)
+    if avatar.basis not in BASES:
+        raise unknown_name(f"basis of avatar {avatar.name}", avatar.basis, BASES)
+    return avatar
+
+
+def _check_files(avatar: Avatar) -> None:
+    for name, digest in avatar.files.items():
+        path = avatar.path / name
+        if not path.is_file():
+            raise MarotteError(f"avatar {avatar.name} lacks its file {path}: import or install it again")
+        if path.stat().st_size <= _HASHED_AT_LOAD and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise MarotteError(
+                f"avatar {avatar.name}: {path} is not the file that avatar.toml describes (its sha256 differs); "
+                "import or install it again"
+            )

@@ -1,0 +1,144 @@
+"""The bridge: from a driver's motion to one avatar's conventions, frame by frame.
+
+Options act on the motion first (`MotionOptions`), then the avatar's basis, its place for head
+rotation, its eyes and lids. Nothing here has a memory.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from marotte.errors import MarotteError
+from marotte.models.rotations import rotvec_to_matrix
+from marotte.runtime.arkit import ACTIONS, SLOT, look_weights
+from marotte.runtime.avatar import HEAD_ROTATIONS, Avatar
+from marotte.runtime.camera import Camera
+from marotte.runtime.head import HeadState
+from marotte.runtime.motion import EXPRESSION, HEAD, JAW, Motion
+
+JAW_MODES = ("full", "pitch")
+APPROXIMATIONS = ("jaw+head",)
+
+# What a true transfer between two expression bases would need and nobody may ship.
+_FLAME_FILES = {
+    "flame2020": "FLAME 2020's generic_model.pkl or ARTalk's FLAME_with_eye.pt",
+    "flame2023": "FLAME 2023's flame2023.pkl",
+}
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """What the caller asks of every motion.
+
+    jaw: `full`, or `pitch` to keep only opening (as ARTalk's published post-processing does).
+    head_motion: 0..1, share of head rotation, neck and translation that is kept.
+    expressiveness: factor on expression and jaw; 1 leaves them as they are.
+    fix_pose: no head motion at all.
+    """
+
+    jaw: str = "full"
+    head_motion: float = 1.0
+    expressiveness: float = 1.0
+    fix_pose: bool = False
+
+    def __post_init__(self) -> None:
+        if self.jaw not in JAW_MODES:
+            raise MarotteError(f"jaw {self.jaw!r} is unknown: use {' or '.join(JAW_MODES)}")
+        if not 0 <= self.head_motion <= 1:
+            raise MarotteError(f"head motion {self.head_motion} is not between 0 (still) and 1 (as driven)")
+        if not 0 <= self.expressiveness <= 3:
+            raise MarotteError(f"expressiveness {self.expressiveness} is not between 0 and 3 (1: as driven)")
+
+
+def condition(motion: Motion, options: MotionOptions) -> Motion:
+    """Return the motion as the options want it; untouched where they ask for nothing."""
+    keep = np.float32(0 if options.fix_pose else options.head_motion)
+    if keep == 1 and options.expressiveness == 1 and options.jaw == "full":
+        return motion
+    codes = motion.codes.copy()
+    codes[:, EXPRESSION] *= np.float32(options.expressiveness)
+    codes[:, JAW] *= np.float32(options.expressiveness)
+    if motion.basis == "arkit52":
+        codes[:, EXPRESSION] = np.clip(codes[:, EXPRESSION], 0, 1)
+    if options.jaw == "pitch":
+        codes[:, 104:106] = 0
+    codes[:, HEAD] *= keep
+    return replace(
+        motion,
+        codes=codes,
+        neck=None if motion.neck is None else motion.neck * keep,
+        translation=None if motion.translation is None else motion.translation * keep,
+    )
+
+
+class Bridge:
+    """Turns motion into head states and cameras for one avatar.
+
+    camera: the picture's camera for a straight head. basis_approx: `jaw+head` lets motion of a
+    foreign basis through with its expression dropped. head_rotation: overrides the avatar's.
+    """
+
+    def __init__(
+        self, avatar: Avatar, camera: Camera, *, basis_approx: str | None = None, head_rotation: str | None = None
+    ) -> None:
+        if basis_approx is not None and basis_approx not in APPROXIMATIONS:
+            raise MarotteError(f"basis approximation {basis_approx!r} is unknown: use {', '.join(APPROXIMATIONS)}")
+        self.avatar = avatar
+        self.camera = camera
+        self.head_rotation = head_rotation or avatar.head_rotation
+        if self.head_rotation not in HEAD_ROTATIONS:
+            raise MarotteError(f"head rotation {head_rotation!r} cannot be placed: use {', '.join(HEAD_ROTATIONS)}")
+        self._approx = basis_approx
+
+    def approximations(self, basis: str) -> tuple[str, ...]:
+        """Return what is approximated for motion of `basis`, for the labels on the output."""
+        return () if basis == self.avatar.basis else (f"{basis} on {self.avatar.basis}: {self._approx}",)
+
+    def check(self, basis: str) -> None:
+        """Raise MarotteError where motion of `basis` cannot reach the avatar."""
+        own = self.avatar.basis
+        if basis == own or self._approx:
+            return
+        needed = " or ".join(files for name, files in _FLAME_FILES.items() if name in (basis, own))
+        raise MarotteError(
+            f"the motion's expressions are in {basis}, avatar {self.avatar.name} has {own}: a true transfer needs "
+            f"{needed} (licensed, from flame.is.tue.mpg.de), and this version has no map for it; "
+            "--basis-approx jaw+head shows jaw and head only"
+        )
+
+    def head_state(self, motion: Motion) -> HeadState:
+        """Return the avatar's parameters for each frame of a motion."""
+        self.check(motion.basis)
+        frames, own = len(motion), self.avatar.basis == motion.basis
+        expression = np.zeros((frames, self.avatar.expressions), np.float32)
+        if own:
+            width = min(self.avatar.expressions, 100)
+            expression[:, :width] = motion.expression[:, :width]
+        eyes = np.zeros((frames, 6), np.float32) if motion.eyes is None else motion.eyes
+        lids = np.zeros((frames, 2), np.float32) if motion.eyelids is None else motion.eyelids
+        if self.avatar.basis == "arkit52":
+            # Lids are actions here: a blink and the gaze's part of them meet what the driver asked.
+            actions = expression[:, : len(ACTIONS)]
+            np.maximum(actions, look_weights(eyes), out=actions)
+            for side, slot in enumerate((SLOT["eyeBlinkLeft"], SLOT["eyeBlinkRight"])):
+                actions[:, slot] = np.maximum(actions[:, slot], lids[:, side])
+        zero = np.zeros((frames, 3), np.float32)
+        neck = zero if motion.neck is None else motion.neck
+        turn = motion.head
+        return HeadState(
+            shape=np.zeros(0, np.float32),
+            expression=expression,
+            root=turn if self.head_rotation == "root" else zero,
+            neck=neck + turn if self.head_rotation == "neck" else neck,
+            jaw=motion.jaw,
+            eyes=eyes,
+            eyelids=lids,
+            translation=zero if motion.translation is None else motion.translation,
+        )
+
+    def cameras(self, motion: Motion) -> tuple[Camera, ...]:
+        """Return the camera of each frame; where head rotation goes to the camera, it moves."""
+        if self.head_rotation != "camera":
+            return (self.camera,) * len(motion)
+        pivot = np.array(self.avatar.pivot)
+        return tuple(self.camera.moved(turn, pivot) for turn in rotvec_to_matrix(motion.head.astype(np.float64)))

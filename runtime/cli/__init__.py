@@ -1,0 +1,90 @@
+"""The command line. Importing it imports no library: `marotte --help` answers at once."""
+
+import argparse
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from types import FrameType, ModuleType
+from typing import Any
+
+from marotte.errors import MarotteError, MarotteWarning
+
+INTERRUPTED = 130
+TERMINATED = 143
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command and return its exit code: 0, 2 for what the user can mend, 130 on Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    warnings.showwarning = _show_note
+    warnings.simplefilter("always", MarotteWarning)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return arguments.run(arguments) or 0
+    except KeyboardInterrupt:
+        print("marotte: stopped; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone (`marotte info | head`): that is no fault.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except MarotteError as error:
+        if arguments.debug:
+            raise
+        print(f"marotte: {_one_line(error)}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:
+        if arguments.debug:
+            raise
+        what = f"{type(error).__name__}: {_one_line(error)}"
+        print(f"marotte: internal error: {what} (--debug shows where; please report it)", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    from marotte.runtime.cli import drive, info, motion, render
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show a traceback where something goes wrong")
+    parser = argparse.ArgumentParser(prog="marotte", description="Speech in, a talking 3D head out.")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
+    for module in (render, drive, motion, info):
+        _add(commands, module, common)
+    return parser
+
+
+def _add(commands: Any, module: ModuleType, common: argparse.ArgumentParser) -> None:
+    summary = (module.__doc__ or "").partition(": ")[2].strip()
+    parser = commands.add_parser(
+        module.__name__.rpartition(".")[2],
+        parents=[common],
+        help=summary,
+        description=summary[:1].upper() + summary[1:],
+    )
+    module.add_arguments(parser)
+    parser.set_defaults(run=module.run)
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from marotte import __version__
+
+        print(f"marotte {__version__}")
+        parser.exit()
+
+
+def _show_note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, MarotteWarning):
+        print(f"marotte: note: {_one_line(message)}", file=sys.stderr)
+
+
+def _one_line(message: object) -> str:
+    return " ".join(str(message).split())
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Unwind as on Ctrl-C, so that half-written files go and child processes end."""
+    raise SystemExit(TERMINATED)

@@ -1,0 +1,204 @@
+"""The plug-in contracts: what a driver, a feature extractor and a renderer owe the runtime.
+
+A driver turns 16 kHz mono sound into motion, a feature extractor turns it into rows for renderers
+that hear for themselves, a renderer turns head states into pictures. Each holds weights and no
+session state; a stream holds the state of one speaker or one face; work on several streams is one
+call (`step`, `submit`). The base classes give these batch forms to whoever writes a plug-in for one
+stream and no asynchrony. `marotte.runtime.testing` checks that a plug-in keeps the contract.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Protocol
+
+import numpy as np
+
+from marotte.runtime.avatar import Avatar
+from marotte.runtime.background import Background
+from marotte.runtime.camera import Camera
+from marotte.runtime.frames import Frames
+from marotte.runtime.head import HeadState
+from marotte.runtime.motion import Motion
+
+SAMPLE_RATE = 16000  # of the mono sound that drivers and features get
+
+
+class DriverStream(ABC):
+    """One speaker. Fed at once or in packets of any size, the motion is the same."""
+
+    @abstractmethod
+    def feed(self, samples: np.ndarray) -> Motion:
+        """Take sound [n] float32 at 16 kHz and return the frames that are now decided, maybe none."""
+
+    @abstractmethod
+    def finish(self) -> Motion:
+        """Say that the sound has ended and return the frames that are left."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget everything: the next sample is the first of a new utterance."""
+
+    def close(self) -> None:
+        """Give back what the stream holds. No other call follows."""
+
+
+class Driver(ABC):
+    """A source of motion. Frame i of its motion is for the time i / fps of the sound.
+
+    basis: expression basis of its motion. fps: its rate. lookahead: seconds of sound after a
+    frame's own time that it waits for; chunk: seconds of sound that it takes at once (0: none).
+    """
+
+    basis: str
+    fps: Fraction
+    lookahead: float = 0.0
+    chunk: float = 0.0
+
+    @abstractmethod
+    def open(self, options: Mapping[str, Any] | None = None) -> DriverStream:
+        """Return the stream of a new speaker."""
+
+    def step(self, work: Sequence[tuple[DriverStream, np.ndarray]]) -> list[Motion]:
+        """Feed several streams in one call; override it where a batch is cheaper than its parts."""
+        return [stream.feed(samples) for stream, samples in work]
+
+    def warm_up(self) -> None:
+        """Do now what the first frame would wait for."""
+
+
+class FeatureStream(ABC):
+    """Audio features of one speaker: rows [n, width] float32 at a fixed rate."""
+
+    @abstractmethod
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        """Take sound [n] float32 at 16 kHz and return the rows that are now decided."""
+
+    @abstractmethod
+    def finish(self) -> np.ndarray:
+        """Say that the sound has ended and return the rows that are left."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget everything."""
+
+    def close(self) -> None:
+        """Give back what the stream holds."""
+
+
+class Features(ABC):
+    """A source of audio features. lookahead: seconds, `inf` where only whole files will do."""
+
+    rate: Fraction
+    width: int
+    lookahead: float = 0.0
+
+    @abstractmethod
+    def open(self) -> FeatureStream:
+        """Return the stream of a new speaker."""
+
+
+@dataclass(frozen=True)
+class FeatureNeed:
+    """Rows of audio features around each frame: `window` rows of features of one kind, centred."""
+
+    kind: str
+    window: int
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a renderer reads from its drives."""
+
+    head: bool = True
+    blink: bool = False
+    head_pose: bool = False
+    features: FeatureNeed | None = None
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What a renderer gets for a batch of T frames.
+
+    ticks: [T] int64. head: FLAME parameters in the avatar's basis. cameras: T of them.
+    features: [T, window, width] float32 where the renderer asked for them.
+    """
+
+    ticks: np.ndarray
+    head: HeadState
+    cameras: tuple[Camera, ...]
+    background: Background
+    features: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ticks)
+
+
+@dataclass(frozen=True)
+class RenderOptions:
+    """What the caller asks of a render stream. More, by name, in `extra`."""
+
+    width: int = 512
+    height: int = 512
+    transparent: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RenderStream:
+    """One face: an avatar opened by a renderer, with its state.
+
+    width, height: of its pictures. fps: its native rate, None where any will do.
+    camera: the fixed camera of this avatar, None where it takes any.
+    """
+
+    width: int
+    height: int
+    fps: Fraction | None = None
+    camera: Camera | None = None
+
+    def reset(self) -> None:
+        """Forget the frames before."""
+
+    def close(self) -> None:
+        """Give back what the stream holds."""
+
+
+class Pending(Protocol):
+    """Work under way."""
+
+    def result(self) -> list[Frames]:
+        """Wait for the pictures, one batch for each piece of work."""
+        ...
+
+
+@dataclass(frozen=True)
+class Done:
+    """A Pending whose work is already done."""
+
+    frames: list[Frames]
+
+    def result(self) -> list[Frames]:
+        """Return the pictures."""
+        return self.frames
+
+
+class Renderer(ABC):
+    """A way to get pictures from head states."""
+
+    needs: Needs = Needs()
+
+    @abstractmethod
+    def open(self, avatar: Avatar, options: RenderOptions) -> RenderStream:
+        """Return the stream of a new face. Raises MarotteError where the avatar does not fit."""
+
+    @abstractmethod
+    def render(self, stream: RenderStream, drive: Drive) -> Frames:
+        """Return the pictures of one batch of one stream."""
+
+    def submit(self, work: Sequence[tuple[RenderStream, Drive]]) -> Pending:
+        """Start work on several streams; override it where a batch is cheaper than its parts."""
+        return Done([self.render(stream, drive) for stream, drive in work])
+
+    def warm_up(self) -> None:
+        """Do now what the first frame would wait for."""

@@ -1,0 +1,143 @@
+"""ARKit motion as Epic's Live Link Face writes it: one CSV row a frame, columns by name.
+
+Columns are matched by name, whatever their order and case, so files of other ARKit recorders that
+keep Apple's names read too. Head and eye rotations are Euler angles in radians (degrees are
+recognised by their size) about the axes of ARKit's face anchor, which are FLAME's: yaw about y
+(positive to the person's left), pitch about x (positive down), roll about z (positive towards the
+person's right shoulder).
+"""
+
+import csv
+import re
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from marotte.errors import MarotteError
+from marotte.models.rotations import matrix_to_rotvec
+from marotte.runtime.arkit import ACTIONS, LOOK_RANGE, SLOT, jaw_rotation
+from marotte.runtime.motion import WIDTH, Motion
+
+_JAW = ("jawOpen", "jawLeft", "jawRight")
+_HEAD = ("headYaw", "headPitch", "headRoll")
+_EYES = (("leftEyeYaw", "leftEyePitch"), ("rightEyeYaw", "rightEyePitch"))
+_TIMECODE = re.compile(r"^(\d+):(\d+):(\d+)[:;](\d+(?:\.\d+)?)$")
+_DEVICE_RATES = (24, 25, 30, 60)
+
+
+def read_live_link(path: Path, *, fps: Fraction | None = None) -> Motion:
+    """Read a Live Link Face CSV as `arkit52` motion with eyes.
+
+    Rows are put on an even time line at the device's rate (from the time codes; 60 fps without
+    them, or `fps`), so dropped and doubled rows do not shift the rest. jawOpen, jawLeft and
+    jawRight become the jaw rotation.
+    """
+    cells = _read_columns(path)
+    timecode = cells.pop("timecode", None)
+    columns = {name: _numbers(path, name, column) for name, column in cells.items()}
+    missing = [name for name in ACTIONS if name.lower() not in columns]
+    if missing:
+        raise MarotteError(f"{path} lacks ARKit's columns {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}")
+    count = len(columns["jawopen"])
+    seconds, rate = _timeline(timecode, count, fps)
+
+    codes = np.zeros((count, WIDTH))
+    for name in ACTIONS:
+        codes[:, SLOT[name]] = np.clip(columns[name.lower()], 0, 1)
+    codes[:, 103:106] = jaw_rotation(*(codes[:, SLOT[name]] for name in _JAW))
+    codes[:, [SLOT[name] for name in _JAW]] = 0
+    if all(name.lower() in columns for name in _HEAD):
+        yaw, pitch, roll = _radians(np.stack([columns[name.lower()] for name in _HEAD], axis=1)).T
+        codes[:, 100:103] = _euler_to_rotvec(yaw, pitch, roll)
+    eyes = _eyes(columns, codes)
+
+    even = np.arange(round(float(seconds[-1] * rate)) + 1) / float(rate)
+    return Motion(
+        codes=np.stack([np.interp(even, seconds, column) for column in codes.T], axis=1),
+        fps=rate,
+        basis="arkit52",
+        eyes=np.stack([np.interp(even, seconds, column) for column in eyes.T], axis=1),
+    )
+
+
+def _read_columns(path: Path) -> dict[str, list[str]]:
+    """Return the cells of each column by its name in lower case."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise MarotteError(f"{path} is not a text table ({error})") from error
+    if len(lines) < 2:
+        raise MarotteError(f"{path} holds no frames: a Live Link Face CSV has a line of names and a line each frame")
+    names, rows = lines[0], []
+    for number, line in enumerate(lines[1:], start=2):
+        if len(line) == 2 and line[1].strip() == "0":
+            continue  # the app writes such a row when it saw no face
+        if len(line) != len(names):
+            raise MarotteError(f"{path} row {number} has {len(line)} cells, its header {len(names)}: the file is cut")
+        rows.append([cell.strip() for cell in line])
+    if not rows:
+        raise MarotteError(f"{path}: the app saw no face in any frame")
+    return {name.strip().lower(): list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _numbers(path: Path, name: str, cells: list[str]) -> np.ndarray:
+    for cell in cells:
+        try:
+            if np.isfinite(float(cell)):
+                continue
+        except ValueError:
+            pass
+        raise MarotteError(f"{path}: {cell!r} in column {name} is not a number")
+    return np.array(cells, dtype=np.float64)
+
+
+def _timeline(timecode: list[str] | None, count: int, fps: Fraction | None) -> tuple[np.ndarray, Fraction]:
+    """Return the seconds of each row since the first, and the frame rate."""
+    parts = [_TIMECODE.match(code) for code in timecode or []]
+    if not parts or None in parts:
+        rate = fps or Fraction(60)
+        return np.arange(count) / float(rate), rate
+    fields = np.array([[float(value) for value in part.groups()] for part in parts if part])
+    whole, frames = fields[:, :3] @ (3600, 60, 1), fields[:, 3]
+    device = next((rate for rate in _DEVICE_RATES if frames.max() < rate), 60)
+    if whole[0] == whole[-1]:
+        device = 60  # under a second the frame count says nothing about the rate, and 60 is the app's own
+    seconds = whole + frames / device
+    return np.maximum.accumulate(seconds - seconds[0]), fps or Fraction(device)
+
+
+def _radians(angles: np.ndarray) -> np.ndarray:
+    return np.deg2rad(angles) if np.abs(angles).max() > np.pi else angles
+
+
+def _euler_to_rotvec(yaw: np.ndarray, pitch: np.ndarray, roll: np.ndarray) -> np.ndarray:
+    """Return rotation vectors [T, 3] of yaw about y, then pitch about x, then roll about z."""
+    zero, one = np.zeros_like(yaw), np.ones_like(yaw)
+
+    def matrix(*rows: np.ndarray) -> np.ndarray:
+        return np.stack(rows, axis=-1).reshape(-1, 3, 3)
+
+    about_y = matrix(np.cos(yaw), zero, np.sin(yaw), zero, one, zero, -np.sin(yaw), zero, np.cos(yaw))
+    about_x = matrix(one, zero, zero, zero, np.cos(pitch), -np.sin(pitch), zero, np.sin(pitch), np.cos(pitch))
+    about_z = matrix(np.cos(roll), -np.sin(roll), zero, np.sin(roll), np.cos(roll), zero, zero, zero, one)
+    return matrix_to_rotvec(about_y @ about_x @ about_z)
+
+
+def _eyes(columns: dict[str, np.ndarray], codes: np.ndarray) -> np.ndarray:
+    """Return eye rotations [T, 6] from the eyeLook weights, or from the angle columns where those are still.
+
+    The weights have a side and a direction in their names; the angles' signs depend on the
+    recorder's mirroring, so they count only where the weights say nothing.
+    """
+    eyes = np.zeros((len(codes), 6))
+    for side, (name, start) in enumerate((("Left", 0), ("Right", 3))):
+        down, up, outward, inward = (codes[:, SLOT[f"eyeLook{d}{name}"]] for d in ("Down", "Up", "Out", "In"))
+        if max(map(np.ptp, (down, up, outward, inward))) > 0:
+            eyes[:, start] = (down - up) * LOOK_RANGE
+            eyes[:, start + 1] = (outward - inward) * (LOOK_RANGE if name == "Left" else -LOOK_RANGE)
+        elif all(column.lower() in columns for column in _EYES[side]):
+            yaw, pitch = _radians(np.stack([columns[column.lower()] for column in _EYES[side]], axis=1)).T
+            eyes[:, start], eyes[:, start + 1] = pitch, yaw
+    return eyes

@@ -1,0 +1,186 @@
+"""Session: one speaker and one face, from sound to pictures.
+
+Offline and live are the same session with another clock around it. Fed at once or in packets of
+any size, the pictures are the same.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from marotte.errors import MarotteError
+from marotte.runtime.avatar import Avatar
+from marotte.runtime.background import Background
+from marotte.runtime.bridge import Bridge, MotionOptions, condition
+from marotte.runtime.clock import frame_count, frame_ticks
+from marotte.runtime.contracts import SAMPLE_RATE, Drive, Driver, Renderer, RenderOptions
+from marotte.runtime.frames import Frames
+from marotte.runtime.idle import Idle, IdleOptions
+from marotte.runtime.join import FeatureJoin
+from marotte.runtime.motion import Motion, concatenate, empty
+from marotte.runtime.registry import create
+from marotte.runtime.retime import Retimer
+from marotte.runtime.smoothing import MotionSmoother
+
+# Frames given to the renderer at once: enough to fill two cores, few enough to stay small.
+BATCH = 8
+
+DEFAULT_FPS = Fraction(25)
+
+
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a session looks and moves.
+
+    fps: of the pictures; None for the avatar's own, else 25. framing: a camera of the avatar.
+    smooth: ARTalk's Savitzky-Golay smoother on the driver's motion. driver, renderer: passed to
+    the plug-ins by name.
+    """
+
+    width: int = 512
+    height: int = 512
+    fps: Fraction | None = None
+    background: Background = field(default_factory=Background)
+    framing: str = "head"
+    motion: MotionOptions = field(default_factory=MotionOptions)
+    smooth: bool = False
+    idle: IdleOptions = field(default_factory=IdleOptions)
+    basis_approx: str | None = None
+    head_rotation: str | None = None
+    driver: Mapping[str, Any] = field(default_factory=dict)
+    renderer: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Session:
+    """One speaker and one face. `feed` sound, take frames, `finish`; `reset` starts a new utterance.
+
+    Raises MarotteError where driver, avatar and renderer do not fit together.
+    """
+
+    def __init__(
+        self, driver: Driver, renderer: Renderer, avatar: Avatar, options: SessionOptions | None = None
+    ) -> None:
+        options = options or SessionOptions()
+        self.avatar, self.options = avatar, options
+        self._driver, self._renderer = driver, renderer
+        self._face = renderer.open(
+            avatar, RenderOptions(options.width, options.height, options.background.transparent, options.renderer)
+        )
+        self._speaker = driver.open(options.driver)
+        self.fps = options.fps or self._face.fps or avatar.fps or DEFAULT_FPS
+        camera = self._face.camera or avatar.framing(options.framing).camera(self._face.width, self._face.height)
+        self.bridge = Bridge(avatar, camera, basis_approx=options.basis_approx, head_rotation=options.head_rotation)
+        self.bridge.check(driver.basis)
+        self._smoother = MotionSmoother() if options.smooth else None
+        self._retimer = Retimer(self.fps)
+        self._idle = Idle(options.idle)
+        need = renderer.needs.features
+        self._join = FeatureJoin(create("features", need.kind), need, self.fps) if need else None
+        self._start()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the pictures."""
+        return self._face.width, self._face.height
+
+    def feed(self, samples: np.ndarray) -> Iterator[Frames]:
+        """Take sound [n] float32 at 16 kHz mono; return the pictures that are now decided.
+
+        They are made as they are taken; what is not taken comes with the next call.
+        """
+        if self._finished:
+            raise MarotteError("the session is finished: reset it before it is fed again")
+        samples = np.ascontiguousarray(samples, dtype=np.float32)
+        self._samples += len(samples)
+        motion = self._driver.step([(self._speaker, samples)])[0]
+        if self._join:
+            self._join.feed(samples)
+        self._queue_motion(self._retimer.feed(self._smoothed(motion)))
+        return self.frames()
+
+    def finish(self, duration: Fraction | None = None) -> Iterator[Frames]:
+        """End the sound; return the pictures that are left, so that all together cover the sound.
+
+        duration: of the original sound in seconds, where resampling to 16 kHz may have rounded it.
+        """
+        if self._finished:
+            raise MarotteError("the session is finished already: reset it first")
+        self._finished = True
+        seconds = Fraction(self._samples, SAMPLE_RATE) if duration is None else duration
+        motion = self._smoothed(self._speaker.finish())
+        if self._smoother and self._moved:
+            motion = concatenate([motion, self._smoother.finish()])
+        if self._join:
+            self._join.finish()
+        parts = [self._retimer.feed(motion)]
+        rest = self._retimer.finish(seconds)
+        parts += [rest] if rest is not None else []
+        # A driver may round its own last frame up; the sound's length decides.
+        left = frame_count(seconds, self.fps) - self._timed
+        self._queue_motion(concatenate(parts)[: max(left, 0)])
+        return self.frames()
+
+    def frames(self) -> Iterator[Frames]:
+        """Make and return the pictures that are decided and not yet taken."""
+        while self._drives:
+            drive = self._drives.popleft()
+            yield self._renderer.submit([(self._face, drive)]).result()[0]
+
+    def reset(self) -> None:
+        """Forget the utterance and what is queued; the next sample is the first of a new one."""
+        self._speaker.reset()
+        self._face.reset()
+        if self._smoother:
+            self._smoother.reset()
+        self._retimer.reset()
+        self._idle.reset()
+        if self._join:
+            self._join.reset()
+        self._start()
+
+    def close(self) -> None:
+        """Give back the streams."""
+        self._speaker.close()
+        self._face.close()
+        if self._join:
+            self._join.close()
+
+    def _start(self) -> None:
+        self._finished: bool = False
+        self._samples = 0
+        self._timed = 0  # frames that have a motion
+        self._drawn = 0  # frames that have a drive
+        self._moved = False
+        self._waiting = empty(self.fps, self._driver.basis)
+        self._drives: deque[Drive] = deque()
+
+    def _smoothed(self, motion: Motion) -> Motion:
+        if self._smoother is None or not len(motion):
+            return motion
+        self._moved = True
+        return self._smoother.feed(motion)
+
+    def _queue_motion(self, motion: Motion) -> None:
+        self._timed += len(motion)
+        self._waiting = concatenate([self._waiting, self._idle.apply(condition(motion, self.options.motion))])
+        stop = self._drawn + len(self._waiting)
+        ready = self._join.ready(self._drawn, stop) if self._join else stop
+        while self._drawn < ready:
+            count = min(BATCH, ready - self._drawn)
+            self._drives.append(self._drive(self._waiting[:count]))
+            self._waiting = self._waiting[count:]
+            self._drawn += count
+
+    def _drive(self, motion: Motion) -> Drive:
+        start, stop = self._drawn, self._drawn + len(motion)
+        return Drive(
+            ticks=frame_ticks(start, stop, self.fps),
+            head=self.bridge.head_state(motion),
+            cameras=self.bridge.cameras(motion),
+            background=self.options.background,
+            features=self._join.windows(start, stop) if self._join else None,
+        )
