@@ -61,6 +61,12 @@ class Session:
     Raises MarotteError where driver, avatar and renderer do not fit together.
     """
 
+    _samples: int
+    _timed: int  # frames that have a motion
+    _drawn: int  # frames that have a drive
+    _moved: bool  # whether the smoother was fed
+    _finished: bool
+
     def __init__(
         self, driver: Driver, renderer: Renderer, avatar: Avatar, options: SessionOptions | None = None
     ) -> None:
@@ -150,11 +156,11 @@ class Session:
             self._join.close()
 
     def _start(self) -> None:
-        self._finished: bool = False
         self._samples = 0
-        self._timed = 0  # frames that have a motion
-        self._drawn = 0  # frames that have a drive
+        self._timed = 0
+        self._drawn = 0
         self._moved = False
+        self._finished = False
         self._waiting = empty(self.fps, self._driver.basis)
         self._drives: deque[Drive] = deque()
 

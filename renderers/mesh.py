@@ -1,0 +1,91 @@
+"""The mesh renderer: a smooth-shaded head on the CPU, to look at a motion with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from marotte.errors import MarotteError
+from marotte.models.flame import FlameModel
+from marotte.models.flame_numba import HeadEvaluator
+from marotte.renderers.mesh_painter import Canvas, MeshPainter
+from marotte.runtime.avatar import Avatar
+from marotte.runtime.background import Background
+from marotte.runtime.camera import facing_camera
+from marotte.runtime.contracts import Drive, Renderer, RenderOptions, RenderStream
+from marotte.runtime.frames import Frames
+
+
+class MeshStream(RenderStream):
+    """One head: its evaluator, its painter and its canvas."""
+
+    def __init__(self, avatar: Avatar, width: int, height: int) -> None:
+        if not avatar.head:
+            raise MarotteError(f"avatar {avatar.name} names no head model, so the mesh renderer cannot draw it")
+        model = FlameModel.load(avatar.head_path, n_expression=avatar.expressions)
+        self.width, self.height = width, height
+        self.model = model
+        self.evaluator = HeadEvaluator(model, scale=avatar.unit)
+        self.painter = MeshPainter(model.faces, model.v_template, **_look(model))
+        self._canvas: tuple[Background, Canvas] | None = None
+
+    def canvas(self, background: Background) -> Canvas:
+        """Return the canvas of a background; the last one is kept."""
+        if self._canvas is None or self._canvas[0] is not background:
+            behind: np.ndarray | Sequence[float] | None = background.colour
+            if background.image is not None:
+                behind = background.image
+            if background.transparent:
+                behind = None
+            self._canvas = background, Canvas(self.width, self.height, behind)
+        return self._canvas[1]
+
+
+class MeshRenderer(Renderer):
+    """Draws any avatar that has a head model in the FLAME schema."""
+
+    def open(self, avatar: Avatar, options: RenderOptions) -> MeshStream:
+        """Return the stream of a new face. Raises MarotteError where the avatar has no head model."""
+        return MeshStream(avatar, options.width, options.height)
+
+    def render(self, stream: RenderStream, drive: Drive) -> Frames:
+        """Return the pictures of a batch: rgb24, or rgba where the background is transparent."""
+        assert isinstance(stream, MeshStream)
+        head = drive.head
+        vertices = stream.evaluator.vertices(
+            head.expression,
+            head.full_pose,
+            eyelids=head.eyelids if stream.model.eyelid_fields is not None else None,
+            translation=head.translation,
+        )
+        canvas = stream.canvas(drive.background)
+        pixels = np.empty((len(drive), stream.height, stream.width, canvas.channels), np.uint8)
+        for mesh, camera, picture in zip(vertices, drive.cameras, pixels, strict=True):
+            stream.painter.paint(mesh, camera.R, camera.t, camera.K, canvas, out=picture)
+        return Frames(drive.ticks, pixels, "rgba" if canvas.channels == 4 else "rgb24")
+
+    def warm_up(self) -> None:
+        """Compile the kernels, or load them from numba's cache, on a mesh of one triangle."""
+        triangle = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]], np.float32)
+        camera = facing_camera((0, 0, 0), 1.0, 0.4, (16, 16))
+        painter = MeshPainter(np.array([[0, 1, 2]]), triangle)
+        for background in ((0.5, 0.5, 0.5), None):
+            painter.paint(triangle, camera.R, camera.t, camera.K, Canvas(16, 16, background))
+
+
+_RENDER_KEYS = ("albedo", "occlusion", "materials", "material_names", "eye_local")
+# FLAME's own masks that say what a face is made of; the rest is skin.
+_MASKS = {"lips": "lips", "left_eyeball": "eye", "right_eyeball": "eye"}
+
+
+def _look(model: FlameModel) -> dict[str, Any]:
+    """Return what the head model says of its colours and materials, else what its masks say."""
+    if "materials" in model.render:
+        return {name: model.render[name] for name in _RENDER_KEYS if name in model.render}
+    names = ["skin", *sorted(set(_MASKS.values()))]
+    materials = np.zeros(len(model.faces), np.uint8)
+    for mask, material in _MASKS.items():
+        if mask in model.masks:
+            inside = np.isin(model.faces, model.masks[mask]).all(axis=1)
+            materials[inside] = names.index(material)
+    return {"materials": materials, "material_names": names}
