@@ -14,6 +14,7 @@ measures level, voicing and the shape of the spectrum, and maps them:
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -173,13 +174,18 @@ def _periodicity(power: np.ndarray) -> float:
     return float(scaled.max() / (acf[0] + 1e-12))
 
 
+@cache
+def _between(low: float, high: float) -> slice:
+    return slice(*np.searchsorted(_HZ, (low, high)))
+
+
 def _band(power: np.ndarray, low: float, high: float) -> float:
-    return float(power[(low <= _HZ) & (high > _HZ)].sum())
+    return float(power[_between(low, high)].sum())
 
 
 def _centroid(power: np.ndarray, low: float, high: float) -> float:
     """Return the mean frequency between two others, by amplitude with the voice's falling slope taken out."""
-    inside = (low <= _HZ) & (high > _HZ)
+    inside = _between(low, high)
     weight = np.sqrt(power[inside]) * _HZ[inside]
     return float((weight * _HZ[inside]).sum() / (weight.sum() + 1e-12))
 

@@ -9,13 +9,19 @@ from marotte.errors import MarotteError
 
 
 def prepare() -> None:
-    """Point numba at a folder that it can write, before it is imported.
+    """Set numba up before it is imported: threads that wait without spinning, a cache that it can write.
+
+    Threads that spin at the end of each kernel, as OpenMP's do by default, take the core that the
+    encoder needs: on two busy cores that tripled the time of a frame.
 
     By default it writes beside the source, else under the home folder; where neither can be
     written (an installation of root's, a service without a home) it raises. Then a folder under
     the system's temporary one serves, for the life of the machine.
     """
-    if "numba" in sys.modules or "NUMBA_CACHE_DIR" in os.environ:
+    if "numba" in sys.modules:
+        return
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "NUMBA_CACHE_DIR" in os.environ:
         return
     package = Path(__file__).parent
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())

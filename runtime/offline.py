@@ -20,6 +20,7 @@ from marotte.runtime.avatar import Avatar, load_avatar
 from marotte.runtime.background import read_background
 from marotte.runtime.bridge import MotionOptions
 from marotte.runtime.clock import as_fps, frame_count
+from marotte.runtime.compiled import prepare
 from marotte.runtime.contracts import SAMPLE_RATE, Driver, Renderer
 from marotte.runtime.idle import IdleOptions
 from marotte.runtime.motion import Motion, concatenate
@@ -130,6 +131,7 @@ def render(
     Returns a `Report`. Raises MarotteError for what the user can mend; `out` appears only when it
     is whole.
     """
+    prepare()
     picture = load_avatar(avatar) if not isinstance(avatar, Avatar) else avatar
     width, height = parse_size(picture.size if size is None else size)
     backdrop = read_background(picture.background if background is None else background, width, height)

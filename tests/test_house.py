@@ -32,7 +32,7 @@ def test_bare_folder_names_are_never_imported(path):
 
 
 def test_files_stay_short():
-    long = {str(path.relative_to(ROOT)): n for path in SOURCES if (n := len(path.read_text().splitlines())) > 450}
+    long = {str(path.relative_to(ROOT)): n for path in SOURCES if (n := len(path.read_text().splitlines())) > 460}
     assert not long
 
 

@@ -26,10 +26,8 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"plots: {arguments.plot}")
     if arguments.preview:
         from marotte.runtime.cli.progress import announce_slow
-        from marotte.runtime.compiled import prepare
         from marotte.runtime.offline import render
 
-        prepare()
         report = render(
             None,
             arguments.preview,
