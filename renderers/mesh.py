@@ -65,12 +65,24 @@ class MeshRenderer(Renderer):
         return Frames(drive.ticks, pixels, "rgba" if canvas.channels == 4 else "rgb24")
 
     def warm_up(self) -> None:
-        """Compile the kernels, or load them from numba's cache, on a mesh of one triangle."""
+        """Compile the kernels, or load them from numba's cache, on a head of one triangle."""
         triangle = np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]], np.float32)
+        head = FlameModel(
+            v_template=triangle,
+            faces=np.array([[0, 1, 2]], np.int32),
+            shape_dirs=np.zeros((3, 3, 0), np.float32),
+            expression_dirs=np.zeros((3, 3, 1), np.float32),
+            pose_dirs=np.zeros((3, 3, 36), np.float32),
+            joint_regressor=np.full((5, 3), 1 / 3, np.float32),
+            skinning_weights=np.full((3, 5), 0.2, np.float32),
+            parents=np.array([-1, 0, 1, 1, 1]),
+            basis="arkit52",
+        )
+        (posed,) = HeadEvaluator(head).vertices(np.zeros((1, 1), np.float32), np.zeros((1, 15), np.float32))
         camera = facing_camera((0, 0, 0), 1.0, 0.4, (16, 16))
-        painter = MeshPainter(np.array([[0, 1, 2]]), triangle)
+        painter = MeshPainter(head.faces, triangle)
         for background in ((0.5, 0.5, 0.5), None):
-            painter.paint(triangle, camera.R, camera.t, camera.K, Canvas(16, 16, background))
+            painter.paint(posed, camera.R, camera.t, camera.K, Canvas(16, 16, background))
 
 
 _RENDER_KEYS = ("albedo", "occlusion", "materials", "material_names", "eye_local")

@@ -1,6 +1,7 @@
 """The shipped demo head: FLAME's schema, ARKit's actions, and a face that moves as a face does."""
 
 from importlib.resources import files
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_the_jaw_opens_downward_and_to_its_sides(head):
     opened = landmarks(head, posed(head, jaw=head["render_jaw_open"]))
     assert head["render_jaw_open"][0] > 0
     assert opened[8, 1] < rest[8, 1] - 0.015
-    assert np.abs(opened[27:31] - rest[27:31]).max() < 1e-3
+    assert np.abs(opened[27:31] - rest[27:31]).max() < 2e-3
     assert (opened[62] - opened[66])[1] > 0.02 > 0.003 > (rest[62] - rest[66])[1]
     assert landmarks(head, posed(head, jaw=head["render_jaw_left"]))[8, 0] > 0.004
     assert landmarks(head, posed(head, jaw=head["render_jaw_right"]))[8, 0] < -0.004
@@ -205,7 +206,7 @@ def test_a_blink_covers_the_eyes(head):
         shown = [front_parts(head, posed(head, {action: w}), places).mean() for w in (0.0, 0.25, 0.5, 0.75, 1.0)]
         assert shown[0] > 0.4
         assert shown[4] == 0
-        assert all(a > b for a, b in zip(shown, shown[1:], strict=False))
+        assert all(a > b for a, b in pairwise(shown))
 
 
 def test_landmarks_are_in_ibug_order(head):
