@@ -46,7 +46,7 @@ TARGET_AXES = {
 }
 SHAPE_NAMES = [*PHENOTYPE_AXES, *TARGET_AXES]
 
-CUT = -0.203  # height of the bust's lower edge
+CUT = -0.285  # height of the bust's lower edge
 RIB_HEIGHT, RIB_FADE, CLOTH_LIFT = 0.012, 0.0015, 0.003  # metres
 MARGIN = 0.06  # of mesh kept below the edge while refining
 EYE_RINGS, EYE_SEGMENTS = 18, 24

@@ -86,7 +86,7 @@ def test_the_file_is_small_and_whole(head):
     assert len(HEAD.read_bytes()) < 2_500_000
     assert str(head["format"]) == "marotte-head-1" and str(head["basis"]) == "arkit52"
     vertices, triangles = len(head["v_template"]), len(head["faces"])
-    assert vertices <= 14_000 and triangles <= 28_000
+    assert vertices <= 14_500 and triangles <= 28_000
     slots = len(head["expression_slots"])
     shapes = {
         "v_template": (vertices, 3),
@@ -238,3 +238,17 @@ def test_identity_axes_are_small_and_move_the_joints(head):
     assert (steps.max(0) > 2e-4).all() and steps.max() < 0.04
     moved = np.einsum("jv,vks->jks", regressor(head), head["shape_dirs"].astype(float))
     assert np.abs(moved).max() > 1e-4
+
+
+def test_the_jaw_means_what_arkit_motion_means():
+    from marotte.runtime.arkit import JAW_LEFT, JAW_OPEN, JAW_RIGHT
+
+    with np.load(HEAD) as head:
+        for name, rotation in (("open", JAW_OPEN), ("left", JAW_LEFT), ("right", JAW_RIGHT)):
+            assert head[f"render_jaw_{name}"] == pytest.approx(rotation, abs=0.005)
+
+
+def test_the_avatar_describes_this_very_file():
+    from marotte.runtime.avatar import load_avatar
+
+    assert load_avatar("demo").head_path == HEAD
