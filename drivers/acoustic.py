@@ -11,6 +11,7 @@ measures level, voicing and the shape of the spectrum, and maps them:
 - silence closes the mouth and lets it rest.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,10 +31,12 @@ FFT = 1024
 _HZ = np.fft.rfftfreq(FFT, 1 / SAMPLE_RATE)
 _LAGS = slice(SAMPLE_RATE // 400, SAMPLE_RATE // 70)  # pitch of 70 to 400 Hz
 
-# Level, in dB of full scale, below which nothing is speech; and how the speaker's floor and peak
-# are followed, in dB a frame.
-_GATE = -58.0
-_FLOOR_RISE, _PEAK_FALL = 0.06, 0.04
+# What is silence, in dB: below full scale, above the speaker's floor, and below the speaker's peak
+# (recordings of talks hold room noise and music 25 dB under the voice, and a mouth must rest there).
+_GATE, _OVER_FLOOR, _UNDER_PEAK = -58.0, 8.0, 25.0
+# The floor is the quietest frame of the last 2 s; the peak falls by so many dB a frame.
+_FLOOR_FRAMES = 100
+_PEAK_FALL = 0.04
 
 # Time constants in seconds: a mouth opens faster than it shuts, and changes shape more slowly.
 _OPENING, _SHUTTING, _SHAPING = 0.025, 0.055, 0.045
@@ -73,7 +76,8 @@ class AcousticStream(DriverStream):
     def reset(self) -> None:
         """Forget the speaker."""
         self._held = np.zeros(WINDOW - HOP, np.float32)  # silence before the first sample
-        self._floor, self._peak = -65.0, -30.0
+        self._peak = -30.0
+        self._levels: deque[float] = deque(maxlen=_FLOOR_FRAMES)
         self._mouth = np.zeros(len(_CHANNELS))
 
     def feed(self, samples: np.ndarray) -> Motion:
@@ -97,9 +101,11 @@ class AcousticStream(DriverStream):
     def _measure(self, window: np.ndarray) -> Sound:
         power = np.abs(np.fft.rfft(window * _TAPER, FFT)) ** 2
         loud = 10 * np.log10(np.mean(np.square(window, dtype=np.float64)) + 1e-12)
-        self._floor = min(self._floor + _FLOOR_RISE, max(loud, -75.0)) if loud < self._peak - 12 else self._floor
-        self._peak = max(self._peak - _PEAK_FALL, loud, self._floor + 25, -45.0)
-        quiet = max(self._floor + 8, _GATE)
+        self._levels.append(loud)
+        self._peak = max(self._peak - _PEAK_FALL, loud, _GATE + _UNDER_PEAK)
+        # A long vowel has no quiet frame: what is near the peak is never the floor.
+        floor = min(*self._levels, self._peak - _UNDER_PEAK)
+        quiet = max(_GATE, floor + _OVER_FLOOR, self._peak - _UNDER_PEAK)
         level = float(np.clip((loud - quiet) / (self._peak - 3 - quiet), 0, 1))
         if level == 0:
             return Sound(0, 0, 0, 0, 0, 0, 0, 0)
@@ -125,7 +131,7 @@ _CHANNELS = ("jaw", "close", "round", "spread", "teeth", "press")
 
 
 def _targets(sound: Sound) -> np.ndarray:
-    voice = sound.level**0.7 * (1 - sound.hiss)
+    voice = sound.level**0.8 * (1 - sound.hiss)
     jaw = voice * (0.16 + 0.44 * sound.open_) * (1 - 0.9 * sound.murmur) + 0.10 * sound.hiss * sound.level
     rounded = max(voice * sound.rounded * (1 - 0.5 * sound.open_), 0.7 * sound.hiss * (1 - sound.hiss_height))
     spread = max(voice * sound.spread, 0.6 * sound.hiss * sound.hiss_height) * (1 - 0.5 * sound.murmur)
