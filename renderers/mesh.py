@@ -75,7 +75,7 @@ class MeshRenderer(Renderer):
             pose_dirs=np.zeros((3, 3, 36), np.float32),
             joint_regressor=np.full((5, 3), 1 / 3, np.float32),
             skinning_weights=np.full((3, 5), 0.2, np.float32),
-            parents=np.array([-1, 0, 1, 1, 1]),
+            parents=(-1, 0, 1, 1, 1),
             basis="arkit52",
         )
         (posed,) = HeadEvaluator(head).vertices(np.zeros((1, 1), np.float32), np.zeros((1, 15), np.float32))

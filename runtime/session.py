@@ -5,7 +5,7 @@ any size, the pictures are the same.
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -58,6 +58,7 @@ class SessionOptions:
 class Session:
     """One speaker and one face. `feed` sound, take frames, `finish`; `reset` starts a new utterance.
 
+    lap: called with the name of each stage as it ends (drive, features, bridge, render), to time them.
     Raises MarotteError where driver, avatar and renderer do not fit together.
     """
 
@@ -68,11 +69,18 @@ class Session:
     _finished: bool
 
     def __init__(
-        self, driver: Driver, renderer: Renderer, avatar: Avatar, options: SessionOptions | None = None
+        self,
+        driver: Driver,
+        renderer: Renderer,
+        avatar: Avatar,
+        options: SessionOptions | None = None,
+        *,
+        lap: Callable[[str], None] | None = None,
     ) -> None:
         options = options or SessionOptions()
         self.avatar, self.options = avatar, options
         self._driver, self._renderer = driver, renderer
+        self._lap = lap or _ignore
         self._face = renderer.open(
             avatar, RenderOptions(options.width, options.height, options.background.transparent, options.renderer)
         )
@@ -103,9 +111,12 @@ class Session:
         samples = np.ascontiguousarray(samples, dtype=np.float32)
         self._samples += len(samples)
         motion = self._driver.step([(self._speaker, samples)])[0]
+        self._lap("drive")
         if self._join:
             self._join.feed(samples)
+            self._lap("features")
         self._queue_motion(self._retimer.feed(self._smoothed(motion)))
+        self._lap("bridge")
         return self.frames()
 
     def finish(self, duration: Fraction | None = None) -> Iterator[Frames]:
@@ -134,7 +145,9 @@ class Session:
         """Make and return the pictures that are decided and not yet taken."""
         while self._drives:
             drive = self._drives.popleft()
-            yield self._renderer.submit([(self._face, drive)]).result()[0]
+            frames = self._renderer.submit([(self._face, drive)]).result()[0]
+            self._lap("render")
+            yield frames
 
     def reset(self) -> None:
         """Forget the utterance and what is queued; the next sample is the first of a new one."""
@@ -190,3 +203,7 @@ class Session:
             background=self.options.background,
             features=self._join.windows(start, stop) if self._join else None,
         )
+
+
+def _ignore(stage: str) -> None:
+    """Take a lap that nobody times."""

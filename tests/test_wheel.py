@@ -1,6 +1,7 @@
 """A built wheel renders in a fresh environment, and a stranger's plug-in is found beside it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -71,7 +72,10 @@ def call(*command: object, cwd: Path) -> str:
 def installed(tmp_path_factory):
     """A fresh environment with the built wheel, a stranger's wheel, and this environment's libraries."""
     folder = tmp_path_factory.mktemp("wheel")
-    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, ROOT, cwd=folder)
+    # Built from a copy: a build writes metadata beside the source, where other tests are reading it.
+    leave = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "__pycache__", "tests", "out")
+    shutil.copytree(ROOT, folder / "source", ignore=leave, symlinks=True)
+    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, folder / "source", cwd=folder)
     (wheel,) = folder.glob("marotte-*.whl")
     stranger = folder / "stranger-1.0-py3-none-any.whl"
     with zipfile.ZipFile(stranger, "w") as archive:

@@ -1,0 +1,101 @@
+"""`marotte bench` measures what it says; nothing here asserts a time."""
+
+import json
+import time
+
+import pytest
+
+from marotte.errors import MarotteError
+from marotte.runtime import bench
+from marotte.runtime.bench import Case, Request, all_cases, measure, read_report, report, speedups
+from marotte.runtime.cli import run
+
+
+def busy(milliseconds: float):
+    def prepare():
+        def frame(lap):
+            end = time.process_time() + milliseconds / 1e3
+            while time.process_time() < end:
+                pass
+            lap("first")
+            time.sleep(milliseconds / 1e3)
+            lap("second")
+            return {"pairs": 7}
+
+        return frame
+
+    return prepare
+
+
+def test_stages_add_up_and_waiting_is_not_cpu_time():
+    result = measure(Case("x", {"size": 3}, busy(4), frames=5), Request())
+    assert result.stages.keys() == {"first", "second"} and result.facts == {"pairs": 7}
+    assert result.stages["first"].cpu_ms > result.stages["second"].cpu_ms  # sleeping costs no CPU time
+    assert result.stages["second"].wall_ms >= 4  # a sleep is never shorter than asked
+    assert result.total.wall_ms >= result.stages["second"].wall_ms
+    assert result.total.cpu_p95_ms >= result.total.cpu_ms
+
+
+def test_a_film_counts_its_frames():
+    one = measure(Case("x", {}, busy(4), frames=3), Request())
+    four = measure(Case("x", {}, busy(4), frames=3, frames_a_call=4), Request())
+    assert four.total.wall_ms < one.total.wall_ms
+
+
+def test_the_slow_twin_is_compared_in_the_same_run():
+    fast = measure(Case("fast", {"n": 1}, busy(1), frames=3), Request())
+    slow = measure(Case("slow", {"n": 1}, busy(8), frames=3, twin_of="fast"), Request())
+    other = measure(Case("slow", {"n": 2}, busy(8), frames=3, twin_of="fast"), Request())
+    ratios = speedups([fast, slow, other])
+    assert list(ratios) == [fast.key] and ratios[fast.key] > 1
+
+
+def test_reports_are_read_back(tmp_path):
+    result = measure(Case("x", {"size": 3}, busy(1), frames=2), Request())
+    content = report([result])
+    assert content["hardware"]["threads"] >= 1 and content["versions"]["numba"] and "protocol" in content
+    path = tmp_path / "b.json"
+    path.write_text(json.dumps(content))
+    assert read_report(path) == {result.key: result}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "marotte-bench-9"}', '{"format": "marotte-bench-1"}'])
+def test_other_files_are_no_reports(tmp_path, text):
+    path = tmp_path / "b.json"
+    path.write_text(text)
+    with pytest.raises(MarotteError, match=r"b\.json"):
+        read_report(path)
+    with pytest.raises(MarotteError, match="does not exist"):
+        read_report(tmp_path / "nowhere.json")
+
+
+def test_the_command(tmp_path, capsys, monkeypatch):
+    kept = tmp_path / "b.json"
+    monkeypatch.setattr(bench, "found", lambda kind: {"line": None})
+    command = ["bench", "--only", "line", "--sizes", "64", "--frames", "2"]
+    assert run([*command, "--json", str(kept)]) == 0
+    first = capsys.readouterr().out
+    assert "line/mesh avatar demo, size 64" in first and "  render" in first
+    assert run([*command, "--against", str(kept)]) == 0
+    assert "x the CPU time of" in capsys.readouterr().out
+    assert json.loads(kept.read_text())["results"][0]["stages"].keys() == {"drive", "bridge", "render"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--only", "nonsense"], "no benchmark is called 'nonsense'"),
+        (["--sizes", "wide"], "--sizes 'wide'"),
+        (["--gaussians", "0"], "--gaussians '0'"),
+        (["--frames", "0"], "0 frames"),
+        (["--against", "nowhere.json"], "nowhere.json does not exist"),
+    ],
+)
+def test_bad_arguments(arguments, words, capsys):
+    assert run(["bench", *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_built_in_cases_are_found():
+    names = {case.name for case in all_cases(Request(sizes=(64,), gaussians=(100,)))}
+    assert {"line/mesh", "encode/mp4"} <= names
