@@ -3,7 +3,7 @@
 import hashlib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +16,17 @@ from marotte.runtime.motion import BASES
 
 SHIPPED = Path(__file__).parent / "data" / "avatars"
 HEAD_ROTATIONS = ("root", "neck", "camera")
+
+# What avatar.toml may give for each entry; the rest are texts.
+_ENTRIES: dict[str, type | tuple[type, ...]] = {
+    "expressions": int,
+    "unit": (int, float),
+    "pivot": (list, tuple),
+    "framings": dict,
+    "size": tuple,
+    "fps": Fraction,
+    "files": dict,
+}
 
 # Larger files are hashed by `marotte avatars check`, not at every start.
 _HASHED_AT_LOAD = 32 << 20
@@ -39,10 +50,11 @@ class Avatar:
     """What `avatar.toml` says.
 
     path: its folder. renderer: the name of the back end that draws it. head: file of the head
-    model, relative. basis, expressions: the space and number of its expression coefficients.
-    unit: world units per FLAME unit. head_rotation: where the motion's head rotation goes: `root`,
-    `neck` or `camera`; pivot: [3] what the camera turns about then. framings: cameras by name.
-    files: sha256 by relative name.
+    model, relative; shape: npy or npz with the identity that is baked into it; splats: folder of
+    Gaussians (`point_cloud/iteration_<n>`) on its mesh. basis, expressions: the space and number
+    of its expression coefficients. unit: world units per FLAME unit. head_rotation: where the
+    motion's head rotation goes: `root`, `neck` or `camera`; pivot: [3] what the camera turns about
+    then. framings: cameras by name. files: sha256 by relative name.
     """
 
     name: str
@@ -50,6 +62,8 @@ class Avatar:
     renderer: str
     basis: str
     head: str = ""
+    shape: str = ""
+    splats: str = ""
     title: str = ""
     expressions: int = 100
     unit: float = 1.0
@@ -99,13 +113,15 @@ def load_avatar(name: str | Path) -> Avatar:
     folder = Path(name)
     if str(name) in folders:
         folder = folders[str(name)]
-    elif not folder.is_dir():
+    elif not os.path.isdir(folder):  # unlike Path's own, it takes names that are too long for the system
         raise unknown_name("avatar", str(name), folders)
     path = folder / "avatar.toml"
     if not path.is_file():
         raise MarotteError(f"folder {folder} has no avatar.toml, so it is not an avatar")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MarotteError(f"{path} cannot be read: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MarotteError(f"{path} is not valid TOML: {error}") from error
     avatar = _from_table(folder, table)
@@ -118,19 +134,27 @@ def _from_table(folder: Path, table: dict[str, Any]) -> Avatar:
     values = {key: value for key, value in table.items() if key in known}
     try:
         if "framing" in table:
-            values["framings"] = {name: Framing(**framing) for name, framing in table["framing"].items()}
+            values["framings"] = {name: _framing(**framing) for name, framing in table["framing"].items()}
         if "fps" in values:
             values["fps"] = as_fps(values["fps"])
         if "size" in values:
             values["size"] = (int(values["size"][0]), int(values["size"][1]))
+        for key, value in values.items():
+            if not isinstance(value, _ENTRIES.get(key, str)):
+                raise TypeError(f"{key} = {value!r}")
         avatar = Avatar(path=folder, **values)
-    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError, MarotteError) as error:
         raise MarotteError(f"{folder / 'avatar.toml'} is incomplete or has a wrong entry: {error}") from error
     if avatar.head_rotation not in HEAD_ROTATIONS:
         raise unknown_name(f"head_rotation of avatar {avatar.name}", avatar.head_rotation, HEAD_ROTATIONS)
     if avatar.basis not in BASES:
         raise unknown_name(f"basis of avatar {avatar.name}", avatar.basis, BASES)
     return avatar
+
+
+def _framing(target: Sequence[float], distance: float, height: float) -> Framing:
+    x, y, z = map(float, target)
+    return Framing((x, y, z), float(distance), float(height))
 
 
 def _check_files(avatar: Avatar) -> None:

@@ -1,7 +1,7 @@
 """What stands behind the head."""
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -31,10 +31,9 @@ def read_background(value: str, width: int, height: int) -> Background:
         return Background(transparent=True)
     from PIL import Image, ImageColor, ImageOps
 
-    path = Path(value)
-    if path.is_file():
+    if os.path.isfile(value):
         try:
-            with Image.open(path) as picture:
+            with Image.open(value) as picture:
                 upright = ImageOps.exif_transpose(picture).convert("RGB")
                 filled = ImageOps.fit(upright, (width, height), Image.Resampling.LANCZOS)
         except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from marotte.errors import MarotteError
 from marotte.runtime.arkit import SLOT
 from marotte.runtime.motion import HEAD, Motion
 
@@ -35,6 +36,10 @@ class IdleOptions:
 
     amount: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.amount <= 2:
+            raise MarotteError(f"idle {self.amount} is not between 0 (none) and 2 (1: natural)")
 
 
 class Idle:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
@@ -21,7 +22,7 @@ def gather() -> dict[str, dict[str, str]]:
             "system": f"{platform.system()} {platform.machine()}",
         },
         "libraries": {name: _version(name) for name in _LIBRARIES} | {"ffmpeg": _ffmpeg()},
-        "devices": {"cpu": f"{_processor()}, {_cores()} threads", "cuda": _cuda()},
+        "devices": {"cpu": f"{processor()}, {cores()} threads", "cuda": _cuda()},
     }
     for kind in GROUPS:
         heading = kind if kind.endswith("s") else f"{kind}s"
@@ -42,15 +43,17 @@ def _ffmpeg() -> str:
         import imageio_ffmpeg
 
         return f"{imageio_ffmpeg.get_ffmpeg_version()} ({imageio_ffmpeg.get_ffmpeg_exe()})"
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, RuntimeError, OSError, subprocess.SubprocessError) as error:
         return f"not available: {error}"
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many threads this process may run at once."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the processor's name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]

@@ -9,7 +9,9 @@ person's right shoulder).
 
 import csv
 import re
+from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -24,23 +26,27 @@ _HEAD = ("headYaw", "headPitch", "headRoll")
 _EYES = (("leftEyeYaw", "leftEyePitch"), ("rightEyeYaw", "rightEyePitch"))
 _TIMECODE = re.compile(r"^(\d+):(\d+):(\d+)[:;](\d+(?:\.\d+)?)$")
 _DEVICE_RATES = (24, 25, 30, 60)
+_DAY = 86400.0
 
 
 def read_live_link(path: Path, *, fps: Fraction | None = None) -> Motion:
     """Read a Live Link Face CSV as `arkit52` motion with eyes.
 
     Rows are put on an even time line at the device's rate (from the time codes; 60 fps without
-    them, or `fps`), so dropped and doubled rows do not shift the rest. jawOpen, jawLeft and
-    jawRight become the jaw rotation.
+    them, or `fps`), so dropped and doubled rows and those without a face do not shift the rest.
+    jawOpen, jawLeft and jawRight become the jaw rotation.
     """
-    cells = _read_columns(path)
-    timecode = cells.pop("timecode", None)
-    columns = {name: _numbers(path, name, column) for name, column in cells.items()}
-    missing = [name for name in ACTIONS if name.lower() not in columns]
+    table = _read_table(path)
+    missing = [name for name in ACTIONS if name.lower() not in table.cells]
     if missing:
         raise MarotteError(f"{path} lacks ARKit's columns {', '.join(missing[:4])}{' ...' if len(missing) > 4 else ''}")
-    count = len(columns["jawopen"])
-    seconds, rate = _timeline(timecode, count, fps)
+    columns = {
+        name.lower(): _numbers(path, name, table.cells[name.lower()])
+        for name in (*ACTIONS, *_HEAD, *chain(*_EYES))
+        if name.lower() in table.cells
+    }
+    count = len(table.rows)
+    seconds, rate = _timeline(table, fps)
 
     codes = np.zeros((count, WIDTH))
     for name in ACTIONS:
@@ -61,25 +67,43 @@ def read_live_link(path: Path, *, fps: Fraction | None = None) -> Motion:
     )
 
 
-def _read_columns(path: Path) -> dict[str, list[str]]:
-    """Return the cells of each column by its name in lower case."""
+@dataclass(frozen=True)
+class _Table:
+    """cells: of each column by its name in lower case, where there was a face. rows: which rows those are, from 0.
+
+    began: the first row's time code, with or without a face; None where there are no time codes.
+    """
+
+    cells: dict[str, list[str]]
+    rows: list[int]
+    began: str | None
+
+
+def _read_table(path: Path) -> _Table:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise MarotteError(f"{path} is not a text table ({error})") from error
+    except OSError as error:
+        raise MarotteError(f"{path} cannot be read: {error.strerror or error}") from error
     if len(lines) < 2:
         raise MarotteError(f"{path} holds no frames: a Live Link Face CSV has a line of names and a line each frame")
-    names, rows = lines[0], []
-    for number, line in enumerate(lines[1:], start=2):
-        if len(line) == 2 and line[1].strip() == "0":
-            continue  # the app writes such a row when it saw no face
+    names = [name.strip().lower() for name in lines[0]]
+    lines = [[cell.strip() for cell in line] for line in lines[1:]]
+    rows = []
+    for row, line in enumerate(lines):
+        if dict(zip(names, line, strict=False)).get("blendshapecount") == "0":
+            continue  # the app saw no face; such a row may end here
         if len(line) != len(names):
-            raise MarotteError(f"{path} row {number} has {len(line)} cells, its header {len(names)}: the file is cut")
-        rows.append([cell.strip() for cell in line])
+            raise MarotteError(
+                f"{path} row {row + 2} has {len(line)} cells, its header {len(names)}: the file is cut, export it again"
+            )
+        rows.append(row)
     if not rows:
         raise MarotteError(f"{path}: the app saw no face in any frame")
-    return {name.strip().lower(): list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+    cells = {name: [lines[row][column] for row in rows] for column, name in enumerate(names)}
+    return _Table(cells, rows, dict(zip(names, lines[0], strict=False)).get("timecode"))
 
 
 def _numbers(path: Path, name: str, cells: list[str]) -> np.ndarray:
@@ -93,19 +117,22 @@ def _numbers(path: Path, name: str, cells: list[str]) -> np.ndarray:
     return np.array(cells, dtype=np.float64)
 
 
-def _timeline(timecode: list[str] | None, count: int, fps: Fraction | None) -> tuple[np.ndarray, Fraction]:
-    """Return the seconds of each row since the first, and the frame rate."""
-    parts = [_TIMECODE.match(code) for code in timecode or []]
+def _timeline(table: _Table, fps: Fraction | None) -> tuple[np.ndarray, Fraction]:
+    """Return the seconds of each face since the file's first row, and the frame rate."""
+    codes = [] if table.began is None else [table.began, *table.cells["timecode"]]
+    parts = [_TIMECODE.match(code) for code in codes]
     if not parts or None in parts:
         rate = fps or Fraction(60)
-        return np.arange(count) / float(rate), rate
+        return np.array(table.rows) / float(rate), rate
     fields = np.array([[float(value) for value in part.groups()] for part in parts if part])
     whole, frames = fields[:, :3] @ (3600, 60, 1), fields[:, 3]
     device = next((rate for rate in _DEVICE_RATES if frames.max() < rate), 60)
     if whole[0] == whole[-1]:
         device = 60  # under a second the frame count says nothing about the rate, and 60 is the app's own
     seconds = whole + frames / device
-    return np.maximum.accumulate(seconds - seconds[0]), fps or Fraction(device)
+    midnights = np.cumsum(np.diff(seconds, prepend=seconds[0]) < -_DAY / 2)
+    seconds += midnights * _DAY - seconds[0]
+    return np.maximum.accumulate(seconds)[1:], fps or Fraction(device)
 
 
 def _radians(angles: np.ndarray) -> np.ndarray:

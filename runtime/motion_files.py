@@ -12,6 +12,7 @@ import numpy as np
 from marotte.errors import MarotteError
 from marotte.runtime.clock import as_fps
 from marotte.runtime.motion import EXTRAS, WIDTH, Motion
+from marotte.runtime.whole_file import written_whole
 
 FORMAT = "marotte-motion-1"
 SUFFIXES = (".npz", ".npy", ".pt", ".csv")
@@ -34,24 +35,15 @@ def save_motion(path: str | Path, motion: Motion, about: dict[str, Any] | None =
     path = Path(path)
     if path.suffix != ".npz":
         raise MarotteError(f"motion file {path} must end in .npz")
-    if not path.parent.is_dir():
-        raise MarotteError(f"cannot write {path}: there is no folder {path.parent}")
     header = {
         "format": FORMAT,
         "basis": motion.basis,
         "fps": f"{motion.fps.numerator}/{motion.fps.denominator}",
         "about": about or {},
     }
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as file:
-            arrays: dict[str, Any] = {"codes": motion.codes, **motion.extras}
-            np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
-        os.replace(part, path)
-    except OSError as error:
-        raise MarotteError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    arrays: dict[str, Any] = {"codes": motion.codes, **motion.extras}
+    with written_whole(path) as part, part.open("wb") as file:
+        np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
 
 
 def read_motion(path: str | Path, *, basis: str | None = None, fps: str | float | Fraction | None = None) -> MotionFile:
@@ -61,12 +53,13 @@ def read_motion(path: str | Path, *, basis: str | None = None, fps: str | float 
     (`flame2020`, 25 fps) and `about` notes the assumption. They cannot overrule what a file says.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise MarotteError(f"there is no motion file {path}")
     rate = None if fps is None else as_fps(fps)
     if path.suffix == ".csv":
         from marotte.runtime.live_link import read_live_link
 
+        _agree(path, "basis", basis, "arkit52")
         return MotionFile(read_live_link(path, fps=rate), {"source": "Live Link Face CSV"})
     if path.suffix == ".npz":
         return _read_npz(path, basis, rate)
@@ -85,17 +78,30 @@ def _read_npz(path: Path, basis: str | None, fps: Fraction | None) -> MotionFile
         raise MarotteError(f"{path} is no motion: it has no array `codes`, only {', '.join(arrays) or 'nothing'}")
     try:
         header = json.loads(str(arrays["header"]))
-        known = header["format"] == FORMAT
+        # First, because a newer format may say the rest in another way.
+        if header["format"] != FORMAT:
+            raise MarotteError(f"{path} is of format {header['format']!r}, this version reads {FORMAT}: update marotte")
         says_basis, says_fps, about = header["basis"], Fraction(header["fps"]), dict(header.get("about", {}))
+        codes = arrays["codes"]
     except (ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise MarotteError(f"{path} has a damaged header ({error}); write it again with `marotte drive`") from error
-    if not known:
-        raise MarotteError(f"{path} is of format {header['format']!r}, this version reads {FORMAT}: update marotte")
-    for name, asked, says in (("basis", basis, says_basis), ("frame rate", fps, says_fps)):
-        if asked is not None and asked != says:
-            raise MarotteError(f"{path} says that its {name} is {says}, which {asked} cannot overrule")
-    motion = Motion(arrays["codes"], says_fps, says_basis, **{n: arrays[n] for n in EXTRAS if n in arrays})
-    return MotionFile(motion, about)
+        what = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise MarotteError(f"{path} is damaged ({what}): write it again with `marotte drive`") from error
+    _agree(path, "basis", basis, says_basis)
+    _agree(path, "frame rate", fps, says_fps)
+    return MotionFile(_motion(path, codes, says_fps, says_basis, {n: arrays[n] for n in EXTRAS if n in arrays}), about)
+
+
+def _agree(path: Path, name: str, asked: object, says: object) -> None:
+    if asked is not None and asked != says:
+        raise MarotteError(f"{path} says that its {name} is {says}, which {asked} cannot overrule")
+
+
+def _motion(path: Path, codes: np.ndarray, fps: Fraction, basis: str, extras: dict[str, np.ndarray]) -> Motion:
+    """Return the motion, or the reason why there is none with the file's name before it."""
+    try:
+        return Motion(codes, fps, basis, **extras)
+    except (MarotteError, ValueError) as error:  # ValueError: text where numbers should be
+        raise MarotteError(f"{path}: {error}") from error
 
 
 def _read_bare(path: Path) -> np.ndarray:
@@ -125,4 +131,4 @@ def _bare(path: Path, codes: np.ndarray, basis: str | None, fps: Fraction | None
         about["assumed basis"] = BARE_BASIS
     if fps is None:
         about["assumed fps"] = str(BARE_FPS)
-    return MotionFile(Motion(codes, fps or BARE_FPS, basis or BARE_BASIS), about)
+    return MotionFile(_motion(path, codes, fps or BARE_FPS, basis or BARE_BASIS, {}), about)

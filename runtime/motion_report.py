@@ -8,6 +8,7 @@ from marotte.errors import MarotteError
 from marotte.runtime.arkit import ACTIONS
 from marotte.runtime.motion import Motion
 from marotte.runtime.motion_files import MotionFile
+from marotte.runtime.whole_file import written_whole
 
 # A dimension that varies by less than this is still: expression units and radians alike.
 _STILL = 1e-4
@@ -79,8 +80,7 @@ def plot(motion: Motion, path: str | Path) -> None:
             axis.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", frameon=False)
     axes[-1].set_xlabel("seconds")
     try:
-        figure.savefig(path, dpi=100)
-    except OSError as error:
-        raise MarotteError(f"cannot write {path}: {error.strerror or error}") from error
+        with written_whole(path) as part:
+            figure.savefig(part, dpi=100, format=path.suffix[1:])
     finally:
         plt.close(figure)

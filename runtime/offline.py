@@ -1,5 +1,6 @@
 """Offline: a sound file to a video file, or to a motion file."""
 
+import os
 import re
 import time
 import warnings
@@ -29,6 +30,7 @@ from marotte.runtime.registry import create
 from marotte.runtime.session import Session, SessionOptions
 from marotte.runtime.video.provenance import Provenance
 from marotte.runtime.video.sink import Sink, open_sink
+from marotte.runtime.whole_file import check_place
 
 DEFAULT_AVATAR = "demo"
 DEFAULT_DRIVER = "acoustic"
@@ -132,10 +134,18 @@ def render(
     is whole.
     """
     prepare()
+    for read in (audio, motion):
+        if (
+            isinstance(read, str | Path)
+            and os.path.exists(read)
+            and os.path.exists(out)
+            and os.path.samefile(read, out)
+        ):
+            raise MarotteError(f"{out} is what is read: give the output another name")
     picture = load_avatar(avatar) if not isinstance(avatar, Avatar) else avatar
     width, height = parse_size(picture.size if size is None else size)
     backdrop = read_background(picture.background if background is None else background, width, height)
-    if backdrop.transparent and Path(out).suffix.lower() not in (".webm", ".png", ""):
+    if backdrop.transparent and Path(out).suffix.lower() in (".mp4", ".gif"):
         raise MarotteError(f"{out} cannot be transparent: .webm and PNG files can")
     options = SessionOptions(
         width=width,
@@ -212,6 +222,8 @@ def drive(
     """
     if out is not None and Path(out).suffix != ".npz":
         raise MarotteError(f"motion file {out} must end in .npz")
+    if out is not None:
+        check_place(Path(out))
     mover, name = _driver(driver, None, None, None)
     with open_audio(audio, start=start, duration=duration) as source:
         stream = mover.open(driver_options)
@@ -224,6 +236,7 @@ def drive(
                 if progress:
                     progress(done, total)
             parts.append(stream.finish())
+        _note_silence(source, "the mouth stays shut")
     motion = concatenate(parts)
     if smooth:
         from marotte.runtime.smoothing import MotionSmoother
@@ -290,8 +303,13 @@ def _run(source: AudioSource | _Silence, session: Session, sink: Sink, progress:
         pictures(session.feed(samples))
     assert source.frames is not None  # the source is read to its end
     pictures(session.finish(Fraction(source.frames, source.rate)))
-    if isinstance(source, AudioSource) and source.check.silent:
-        warnings.warn(f"{source.path} is silent: the head will only breathe and blink", MarotteWarning, stacklevel=2)
+    if isinstance(source, AudioSource):
+        _note_silence(source, "the head will only breathe and blink")
+
+
+def _note_silence(source: AudioSource, meaning: str) -> None:
+    if source.check.silent:
+        warnings.warn(f"{source.path} is silent: {meaning}", MarotteWarning, stacklevel=3)
 
 
 def _warn_of_short_motion(driver: Driver, sink: Sink, fps: Fraction) -> None:

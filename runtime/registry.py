@@ -6,7 +6,12 @@ from typing import Any
 
 from marotte.errors import MarotteError, unknown_name
 
-GROUPS = {"driver": "marotte.drivers", "renderer": "marotte.renderers", "features": "marotte.features"}
+GROUPS = {
+    "driver": "marotte.drivers",
+    "renderer": "marotte.renderers",
+    "features": "marotte.features",
+    "benchmark": "marotte.benchmarks",
+}
 
 
 @cache
@@ -27,9 +32,8 @@ def load(kind: str, name: str) -> Any:
     try:
         return point.load()
     except Exception as error:
-        raise MarotteError(
-            f"the {kind} {name!r} ({point.value}) does not import: {type(error).__name__}: {error}"
-        ) from error
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise MarotteError(f"the {kind} {name!r} ({point.value}) does not import: {why}") from error
 
 
 def create(kind: str, name: str, **options: Any) -> Any:

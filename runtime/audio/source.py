@@ -19,7 +19,9 @@ HIGHEST_RATE = 384000
 _FULL_SCALE = np.float32(32767 / 32768)
 _SILENCE = 1e-4
 _CLIPPED_TOO_OFTEN = 0.01
-_HEAD = 1024
+# How much is read where a file is opened, in seconds: as much as a sink tries its encoder on, so that
+# what is wrong with the sound is said here, in better words.
+_HEAD = 0.25
 
 
 class AudioCheck:
@@ -72,8 +74,9 @@ class AudioSource:
         self._limit = count if self._cut else there
         self._promised = there is not None
         self._frames = self._limit if self._promised else None
-        # The first block is read now, so that a file without sound fails where it is opened.
-        self._head = self._pull(_HEAD if self._limit is None else min(_HEAD, self._limit))
+        # The beginning is read now, so that a file without sound fails where it is opened.
+        head = math.ceil(_HEAD * self.rate)
+        self._head = self._pull(head if self._limit is None else min(head, self._limit))
 
     @property
     def frames(self) -> int | None:
@@ -120,17 +123,22 @@ class AudioSource:
         if len(block) < size:
             rest = self._pull(size - len(block), len(block))
             block = np.concatenate([block, rest]) if len(block) else rest
-        finite = np.isfinite(block)
-        if not finite.all():
-            second = (self._first + self._position + int(np.argwhere(~finite)[0, 0])) / self.rate
-            raise MarotteError(
-                f"{self.path} holds a sample that is not a finite number at second {second:.3f}: export it again"
-            )
         self.check.feed(block)
         self._position += len(block)
         return block
 
     def _pull(self, size: int, ahead: int = 0) -> np.ndarray:
+        """Read on, `ahead` samples after those that were given out."""
+        block = self._decode(size, ahead)
+        finite = np.isfinite(block)
+        if not finite.all():
+            second = (self._first + self._position + ahead + int(np.argwhere(~finite)[0, 0])) / self.rate
+            raise MarotteError(
+                f"{self.path} holds a sample that is not a finite number at second {second:.3f}: export it again"
+            )
+        return block
+
+    def _decode(self, size: int, ahead: int) -> np.ndarray:
         """Read on; where libsndfile stumbles, ffmpeg goes on from the same sample."""
         if size == 0:
             return np.zeros((0, self.channels), np.float32)
@@ -165,7 +173,8 @@ def open_audio(path: str | PathLike[str], *, start: float = 0.0, duration: float
     there. Of a video the first sound track is taken, from its own first sample.
 
     Raises MarotteError when the file is missing, a folder, empty, no sound, without samples, at a
-    rate outside 1000..384000 a second, or when the span is empty or begins beyond the end.
+    rate outside 1000..384000 a second, when the span is empty or begins beyond the end, or when a
+    sample in its first quarter of a second is not finite.
     """
     path = Path(path)
     if not 0 <= start < math.inf:

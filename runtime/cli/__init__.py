@@ -2,56 +2,58 @@
 
 import argparse
 import os
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from marotte.errors import MarotteError, MarotteWarning
-
-INTERRUPTED = 130
-TERMINATED = 143
+from marotte.runtime.cli.stop import Stop, Stopped
 
 
 def run(argv: Sequence[str]) -> int:
     """Run a command and return its exit code: 0, 2 for what the user can mend, 130 on Ctrl-C."""
-    arguments = _parser().parse_args(argv)
+    stop = Stop()
+    arguments = argparse.Namespace(debug=False)
     warnings.showwarning = _show_note
     warnings.simplefilter("always", MarotteWarning)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
+        _parser().parse_args(argv, arguments)
         return arguments.run(arguments) or 0
-    except KeyboardInterrupt:
-        print("marotte: stopped; nothing was written", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone (`marotte info | head`): that is no fault.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except MarotteError as error:
+    except (Stopped, Exception) as error:
+        # Stopped inside compiled code, numba raises a SystemError of its own.
+        if stop.code:
+            stop.ignore_more()
+            print("marotte: stopped; nothing was written", file=sys.stderr)
+            return stop.code
+        if isinstance(error, BrokenPipeError):
+            # Whoever read our output has gone (`marotte info | head`): that is no fault.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         if arguments.debug:
             raise
+        return _complain(error)
+
+
+def _complain(error: BaseException) -> int:
+    if isinstance(error, MarotteError):
         print(f"marotte: {_one_line(error)}", file=sys.stderr)
         return error.exit_code
-    except Exception as error:
-        if arguments.debug:
-            raise
-        what = f"{type(error).__name__}: {_one_line(error)}"
-        print(f"marotte: internal error: {what} (--debug shows where; please report it)", file=sys.stderr)
-        return 1
+    what = f"{type(error).__name__}: {_one_line(error)}"
+    print(f"marotte: internal error: {what} (--debug shows where; please report it)", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
-    from marotte.runtime.cli import drive, info, motion, render
+    from marotte.runtime.cli import bench, drive, info, motion, render
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show a traceback where something goes wrong")
     parser = argparse.ArgumentParser(prog="marotte", description="Speech in, a talking 3D head out.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    for module in (render, drive, motion, info):
+    for module in (render, drive, motion, bench, info):
         _add(commands, module, common)
     return parser
 
@@ -83,8 +85,3 @@ def _show_note(message: Warning | str, category: type[Warning], *_: Any, **__: A
 
 def _one_line(message: object) -> str:
     return " ".join(str(message).split())
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Unwind as on Ctrl-C, so that half-written files go and child processes end."""
-    raise SystemExit(TERMINATED)

@@ -11,8 +11,10 @@ import signal
 import subprocess
 import threading
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import IO
 
 from marotte.errors import MarotteError
@@ -52,6 +54,27 @@ def kill(process: subprocess.Popen) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
         process.kill()
         process.wait()
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the end of the block: a child whose start they cut off is nobody's."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread runs handlers
+        return
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: not set from Python
+        for held in came:
+            signal.raise_signal(held)
 
 
 class Child:
@@ -152,10 +175,13 @@ class Finished:
 
 def run_ffmpeg(arguments: list[str]) -> Finished:
     """Run ffmpeg to its end without input and return what it said; for output that fits in memory."""
-    child = Child(arguments)
+    child = None
     try:
+        with undisturbed():
+            child = Child(arguments)
         stdout = child.stdout.read()
         status = child.wait()
     finally:
-        child.kill()
+        if child:
+            child.kill()
     return Finished(status, stdout, child.stderr_lines, child.complaint())

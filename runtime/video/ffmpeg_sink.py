@@ -14,7 +14,7 @@ import numpy as np
 
 from marotte.errors import MarotteError
 from marotte.runtime.frames import Frames
-from marotte.runtime.video.ffmpeg import Child, file_url, run_ffmpeg
+from marotte.runtime.video.ffmpeg import Child, file_url, run_ffmpeg, undisturbed
 from marotte.runtime.video.provenance import Provenance, append_xmp_to_gif, append_xmp_to_mp4
 from marotte.runtime.video.sink import Sink
 from marotte.runtime.video.writer import BackgroundWriter
@@ -175,8 +175,9 @@ class FfmpegSink(Sink):
 
     def _take(self, frames: Frames) -> None:
         if self._writer is None:
-            self._child = Child(self._arguments(frames.format), feed=True)
-            self._writer = BackgroundWriter(self._feed)
+            with undisturbed():
+                self._child = Child(self._arguments(frames.format), feed=True)
+                self._writer = BackgroundWriter(self._feed)
         try:
             self._writer.put(frames)
         except OSError as error:

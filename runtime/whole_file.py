@@ -1,0 +1,41 @@
+"""Files that appear under their name only when they are whole."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from marotte.errors import MarotteError
+
+
+def check_place(path: Path) -> None:
+    """Raise MarotteError where `path` cannot be written, so that nobody works for nothing."""
+    if not path.parent.is_dir():
+        raise MarotteError(f"cannot write {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise MarotteError(f"cannot write {path}: it is a folder")
+    part = _part(path)
+    try:
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise MarotteError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield the name to write under; the file gets its own name when the block ends well, else it goes."""
+    check_place(path)
+    part = _part(path)
+    try:
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise MarotteError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")

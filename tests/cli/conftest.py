@@ -1,0 +1,142 @@
+"""The real command in a child process, and what it leaves behind: files, processes, words."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from marotte.runtime.testing import speech_like
+
+LIMIT = 60
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def notes(self) -> list[str]:
+        return [line for line in self.err.splitlines() if line.startswith("marotte: note: ")]
+
+    @property
+    def complaints(self) -> list[str]:
+        return [line for line in self.err.splitlines() if line not in self.notes]
+
+
+class Desk:
+    """A folder to work in. Sounds lie in `given`, and `out` is where an older file stands in the way."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.given = folder / "given"
+        self.given.mkdir()
+        self.made = folder / "made"
+        self.made.mkdir()
+        self.out = self.made / "film.mp4"
+        self.out.write_text("old")
+
+    def command(self, *arguments: object) -> list[str]:
+        return [sys.executable, "-m", "marotte", *map(str, arguments)]
+
+    def run(self, *arguments: object, **environment: str) -> Result:
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    @contextmanager
+    def start(self, *arguments: object, **environment: str) -> Iterator[subprocess.Popen]:
+        """Run a command beside the test, in a process group of its own; nothing of it outlives the block."""
+        process = subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def end(self, process: subprocess.Popen) -> Result:
+        """Return what a started command said once it has ended by itself."""
+        out, err = process.communicate(timeout=LIMIT)
+        return Result(process.returncode, out, err)
+
+    def sound(self, name: str = "speech.wav", seconds: float = 0.4, samples: np.ndarray | None = None) -> Path:
+        path = self.given / name
+        soundfile.write(path, speech_like(seconds) if samples is None else samples, 16000)
+        return path
+
+    def processes(self) -> list[int]:
+        """Return the processes that work on a file of this desk."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
+                try:
+                    command = (entry / "cmdline").read_bytes()
+                except OSError:
+                    continue
+                if os.fsencode(self.folder) in command:
+                    found.append(int(entry.name))
+        return found
+
+    def encoder(self) -> int | None:
+        """Return the process that writes the half-made film, once it does."""
+        for process in self.processes():
+            try:
+                command = Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            # The name of the file to write is ffmpeg's last argument; the command ends in \0.
+            if command[-2:-1] == [b"file:" + os.fsencode(self.out) + b".part"]:
+                return process
+        return None
+
+    def assert_untouched(self) -> None:
+        """The older file stands as it was, with nothing half-made beside it and nobody at work."""
+        assert [path.name for path in self.made.iterdir()] == ["film.mp4"]
+        assert self.out.read_text() == "old"
+        assert wait_until(lambda: not self.processes()), self.processes()
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture
+def desk(tmp_path) -> Desk:
+    return Desk(tmp_path)
+
+
+@pytest.fixture
+def waiting():
+    """`wait_until`, which test files cannot import from here."""
+    return wait_until
