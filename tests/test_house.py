@@ -94,7 +94,7 @@ def _help(command: str) -> str:
 
 def test_what_readme_and_help_say_agrees():
     readme = (ROOT / "README.md").read_text()
-    known = _help("render") + _help("motion") + "--tests"
+    known = "".join(map(_help, ("render", "motion", "bench"))) + "--tests"
     for option in set(re.findall(r"`[^`\n]*?(--[a-z-]+)", readme)):
         assert option in known, f"README names {option}, which no help knows"
     for link in re.findall(r"\]\(([\w./-]+)\)", readme):

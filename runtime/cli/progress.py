@@ -33,7 +33,7 @@ def announce_slow(what: str) -> Iterator[None]:
     timer = threading.Timer(
         _PATIENCE,
         lambda: print(
-            f"marotte: {what}: compiling for this machine, once (up to 40 s; later runs take it from the cache)",
+            f"marotte: note: {what}: compiling for this machine, once (up to 40 s; later runs take it from the cache)",
             file=sys.stderr,
             flush=True,
         ),
