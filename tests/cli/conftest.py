@@ -28,11 +28,16 @@ class Result:
 
     @property
     def notes(self) -> list[str]:
-        return [line for line in self.err.splitlines() if line.startswith("marotte: note: ")]
+        """What was remarked, but for the word about compiling that a cold cache brings."""
+        return [line for line in self._lines if line.startswith("marotte: note:")]
 
     @property
     def complaints(self) -> list[str]:
-        return [line for line in self.err.splitlines() if line not in self.notes]
+        return [line for line in self._lines if line not in self.notes]
+
+    @property
+    def _lines(self) -> list[str]:
+        return [line for line in self.err.splitlines() if "compiling for this machine" not in line]
 
 
 class Desk:
