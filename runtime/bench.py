@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +103,18 @@ def all_cases(request: Request, only: str = "") -> list[Case]:
 def measure(case: Case, request: Request) -> Result:
     """Measure one case: CPU time with one thread, then wall time with all."""
     count = case.frames or request.frames
+    clock = _process_time if case.children else time.process_time
     frame = case.prepare()
-    facts = _warm(frame, count)
-    with _Threads(1):
-        cpu = _laps(frame, count, _process_time if case.children else time.process_time)
-    with _Threads(None):
-        frame(_ignore)
-        wall = _laps(frame, count, time.perf_counter)
+    if count == 1:  # too slow to be run for warmth: its first frame is what is measured, on one thread
+        with _Threads(1):
+            cpu, wall, facts = _laps(frame, 1, clock)
+    else:
+        with _Threads(1):
+            _laps(frame, min(3, count), clock)
+            cpu, _, facts = _laps(frame, count, clock)
+        with _Threads(None):
+            frame(_ignore)
+            _, wall, _ = _laps(frame, count, clock)
     stages = {name: _stage(cpu[name], wall[name], case.frames_a_call) for name in cpu}
     total = stages.pop("")
     return Result(case.name, dict(case.settings), count, total, stages, facts, case.twin_of)
@@ -176,31 +182,34 @@ def commit() -> str:
         return ""
 
 
-def _warm(frame: Callable[[Lap], Mapping[str, float] | None], count: int) -> dict[str, float]:
+def _laps(
+    frame: Callable[[Lap], Mapping[str, float] | None], count: int, clock: Callable[[], float]
+) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, float]]:
+    """Return milliseconds by `clock` and of wall time for `count` frames, and the last frame's facts.
+
+    Both are by stage, and of whole frames under the empty name.
+    """
+    cpu: dict[str, list[float]] = {"": []}
+    wall: dict[str, list[float]] = {"": []}
     facts: Mapping[str, float] = {}
-    for _ in range(min(3, count)):
-        facts = frame(_ignore) or {}
-    return dict(facts)
-
-
-def _laps(frame: Callable[[Lap], Any], count: int, clock: Callable[[], float]) -> dict[str, list[float]]:
-    """Return milliseconds of each stage, and of whole frames under the empty name, for `count` frames."""
-    spent: dict[str, list[float]] = {"": []}
     for _ in range(count):
-        here: dict[str, float] = {}
-        start = last = clock()
+        marks = [("", clock(), time.perf_counter())]
 
-        def lap(name: str, here: dict[str, float] = here) -> None:
-            nonlocal last
-            now = clock()
-            here[name] = here.get(name, 0.0) + (now - last) * 1e3
-            last = now
+        def lap(name: str, marks: list[tuple[str, float, float]] = marks) -> None:
+            marks.append((name, clock(), time.perf_counter()))
 
-        frame(lap)
-        spent[""].append((clock() - start) * 1e3)
-        for name, value in here.items():
-            spent.setdefault(name, []).append(value)
-    return spent
+        facts = frame(lap) or {}
+        cpu[""].append((clock() - marks[0][1]) * 1e3)
+        wall[""].append((time.perf_counter() - marks[0][2]) * 1e3)
+        spent: dict[str, list[float]] = {}
+        for before, after in pairwise(marks):
+            total = spent.setdefault(after[0], [0.0, 0.0])
+            total[0] += (after[1] - before[1]) * 1e3
+            total[1] += (after[2] - before[2]) * 1e3
+        for name, (of_clock, of_wall) in spent.items():
+            cpu.setdefault(name, []).append(of_clock)
+            wall.setdefault(name, []).append(of_wall)
+    return cpu, wall, dict(facts)
 
 
 def _stage(cpu: list[float], wall: list[float], frames: int) -> Stage:

@@ -1,0 +1,55 @@
+"""Whole files, in and out: what cannot be read is one clear line, what is written appears only when whole."""
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from marotte.errors import MarotteError
+
+# A million Gaussians of degree 3 are a quarter of this.
+_MOST = 1 << 30
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return the content of a file of up to 1 GiB; devices and pipes are no files.
+
+    Raises MarotteError where it is not there, is something else, or is larger.
+    """
+    path = Path(path)
+    try:
+        # A name from somebody else's file may lead to a device, which would never end.
+        if not path.is_file():
+            raise MarotteError(f"{path} is {'not a file' if path.exists() else 'not there'}: name the file, or get it")
+        if path.stat().st_size > _MOST:
+            raise MarotteError(
+                f"{path} has {path.stat().st_size} bytes, at most {_MOST} are read: is it the right one?"
+            )
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a name with a null byte
+        raise MarotteError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Return the object in a JSON file. Raises MarotteError where it cannot be read or holds something else."""
+    try:
+        content = json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise MarotteError(f"{path} is not valid JSON: {error}; copy or export it again") from None
+    if not isinstance(content, dict):
+        raise MarotteError(f"{path} holds a {type(content).__name__}, not an object with names: it is another file")
+    return content
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under its final name only when whole. Raises MarotteError where it cannot be written."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        os.replace(part, path)
+    except OSError as error:
+        raise MarotteError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
