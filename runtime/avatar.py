@@ -26,6 +26,7 @@ _ENTRIES: dict[str, type | tuple[type, ...]] = {
     "size": tuple,
     "fps": Fraction,
     "files": dict,
+    "variants": dict,
 }
 
 # Larger files are hashed by `marotte avatars check`, not at every start.
@@ -51,7 +52,8 @@ class Avatar:
 
     path: its folder. renderer: the name of the back end that draws it. head: file of the head
     model, relative; shape: npy or npz with the identity that is baked into it; splats: folder of
-    Gaussians (`point_cloud/iteration_<n>`) on its mesh. basis, expressions: the space and number
+    Gaussians (`point_cloud/iteration_<n>`) on its mesh, or one npz of our own; variants: others in its
+    place, by name. basis, expressions: the space and number
     of its expression coefficients. unit: world units per FLAME unit. head_rotation: where the
     motion's head rotation goes: `root`, `neck` or `camera`; pivot: [3] what the camera turns about
     then. framings: cameras by name. files: sha256 by relative name.
@@ -64,6 +66,7 @@ class Avatar:
     head: str = ""
     shape: str = ""
     splats: str = ""
+    variants: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
     expressions: int = 100
     unit: float = 1.0
