@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gaussians", default="20000,60000", help="in scenes, comma separated (20000,60000)")
     parser.add_argument("--frames", type=int, default=30, help="to measure of each case (30)")
     parser.add_argument("--json", metavar="FILE", help="write it all as JSON too, with hardware, versions and commit")
+    parser.add_argument("--plot", metavar="FILE.png", help="plot the cost over sizes and Gaussians")
     parser.add_argument("--against", metavar="FILE", help="compare with the JSON of another run")
 
 
@@ -38,6 +39,10 @@ def run(arguments: argparse.Namespace) -> None:
         _print(results[-1], before)
     for (name, settings), ratio in speedups(results).items():
         print(f"{name} {_words(json.loads(settings))}: {ratio:.0f} times faster than its slow twin, in this run")
+    if arguments.plot:
+        from marotte.runtime.bench_plot import plot
+
+        plot(results, arguments.plot)
     if arguments.json:
         try:
             Path(arguments.json).write_text(json.dumps(report(results), indent=1) + "\n", encoding="utf-8")

@@ -8,6 +8,7 @@ import pytest
 from marotte.errors import MarotteError
 from marotte.runtime import bench
 from marotte.runtime.bench import Case, Request, all_cases, measure, read_report, report, speedups
+from marotte.runtime.bench_plot import plot
 from marotte.runtime.cli import run
 
 
@@ -96,6 +97,20 @@ def test_bad_arguments(arguments, words, capsys):
     assert words in capsys.readouterr().err
 
 
+def test_the_plot(tmp_path):
+    results = [
+        measure(Case("x", {"gaussians": count, "size": size}, busy(0.1), frames=2), Request())
+        for count in (10, 20)
+        for size in (32, 64)
+    ]
+    plot(results, tmp_path / "cost.png")
+    assert (tmp_path / "cost.png").stat().st_size > 1000
+    with pytest.raises(MarotteError, match="nothing to plot"):
+        plot(results[:1], tmp_path / "none.png")
+    with pytest.raises(MarotteError, match="cannot write"):
+        plot(results, tmp_path / "nowhere" / "cost.png")
+
+
 def test_built_in_cases_are_found():
     names = {case.name for case in all_cases(Request(sizes=(64,), gaussians=(100,)))}
-    assert {"line/mesh", "encode/mp4"} <= names
+    assert {"line/mesh", "encode/mp4", "rasterizer/cpu", "rasterizer/reference", "update/cpu"} <= names
