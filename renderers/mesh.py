@@ -46,6 +46,8 @@ class MeshRenderer(Renderer):
 
     def open(self, avatar: Avatar, options: RenderOptions) -> MeshStream:
         """Return the stream of a new face. Raises MarotteError where the avatar has no head model."""
+        for name in options.extra:
+            raise MarotteError(f"the mesh renderer has no option {name!r}: leave it out")
         return MeshStream(avatar, options.width, options.height)
 
     def render(self, stream: RenderStream, drive: Drive) -> Frames:

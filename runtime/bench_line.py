@@ -1,17 +1,17 @@
-"""Benchmark cases of the line itself: sound to frames with each renderer of a shipped avatar, and encoding."""
+"""Benchmark cases of the line itself: sound to frames with each renderer of the default avatar, and encoding."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from marotte.errors import MarotteError
-from marotte.runtime.avatar import avatar_folders, load_avatar
+from marotte.runtime.avatar import Avatar, load_avatar
 from marotte.runtime.bench import Case, Lap, Request
-from marotte.runtime.contracts import SAMPLE_RATE
-from marotte.runtime.offline import DEFAULT_DRIVER
-from marotte.runtime.registry import create
+from marotte.runtime.contracts import SAMPLE_RATE, RenderOptions
+from marotte.runtime.offline import DEFAULT_AVATAR, DEFAULT_DRIVER
+from marotte.runtime.registry import create, found
 from marotte.runtime.session import Session, SessionOptions
 from marotte.runtime.testing import speech_like
 from marotte.runtime.video.provenance import Provenance
@@ -21,20 +21,32 @@ _ENCODED = 100  # frames: enough that starting ffmpeg does not count
 
 
 def cases(request: Request) -> Iterator[Case]:
-    """Yield for each avatar and size the line from sound to pictures, and the encoding of its pictures."""
+    """Yield for the default avatar, each renderer that draws it, each variant and size: the line, and encoding."""
+    avatar = load_avatar(DEFAULT_AVATAR)
     for size in request.sizes:
-        for name in avatar_folders():
-            renderer = load_avatar(name).renderer
-            settings = {"avatar": name, "size": size}
-            yield Case(f"line/{renderer}", settings, _line(name, size))
-            film = _encode(name, size)
-            yield Case("encode/mp4", settings, film, frames=3, frames_a_call=_ENCODED, children=True)
+        for renderer in found("renderer"):
+            for variant in (None, *avatar.variants):
+                extra = {"variant": variant} if variant else {}
+                if _draws(renderer, avatar, extra):
+                    settings = {"avatar": avatar.name, **extra, "size": size}
+                    yield Case(f"line/{renderer}", settings, _line(renderer, avatar, extra, size))
+        film = _encode(avatar, size)
+        settings = {"avatar": avatar.name, "size": size}
+        yield Case("encode/mp4", settings, film, frames=3, frames_a_call=_ENCODED, children=True)
 
 
-def _line(avatar: str, size: int) -> Callable[[], Callable[[Lap], None]]:
+def _draws(renderer: str, avatar: Avatar, extra: Mapping[str, str]) -> bool:
+    try:
+        create("renderer", renderer).open(avatar, RenderOptions(16, 16, extra=extra)).close()
+    except MarotteError:
+        return False
+    return True
+
+
+def _line(renderer: str, avatar: Avatar, extra: Mapping[str, str], size: int) -> Callable[[], Callable[[Lap], None]]:
     def prepare() -> Callable[[Lap], None]:
         laps: list[Lap] = []
-        session = _session(avatar, size, lap=lambda name: laps[0](name))
+        session = _session(renderer, avatar, size, extra, lap=lambda name: laps[0](name))
         packets = iter(np.tile(speech_like(4.0), 200).reshape(-1, SAMPLE_RATE // 25))
 
         def frame(lap: Lap) -> None:
@@ -51,9 +63,9 @@ def _line(avatar: str, size: int) -> Callable[[], Callable[[Lap], None]]:
     return prepare
 
 
-def _encode(avatar: str, size: int) -> Callable[[], Callable[[Lap], None]]:
+def _encode(avatar: Avatar, size: int) -> Callable[[], Callable[[Lap], None]]:
     def prepare() -> Callable[[Lap], None]:
-        session = _session(avatar, size)
+        session = _session(avatar.renderer, avatar, size)
         batches = [*session.feed(speech_like(_ENCODED / 25)), *session.finish()]
 
         def film(lap: Lap) -> None:
@@ -74,7 +86,8 @@ def _encode(avatar: str, size: int) -> Callable[[], Callable[[Lap], None]]:
     return prepare
 
 
-def _session(avatar: str, size: int, lap: Lap | None = None) -> Session:
-    picture = load_avatar(avatar)
-    driver, renderer = create("driver", DEFAULT_DRIVER), create("renderer", picture.renderer)
-    return Session(driver, renderer, picture, SessionOptions(width=size, height=size), lap=lap)
+def _session(
+    renderer: str, avatar: Avatar, size: int, extra: Mapping[str, str] | None = None, lap: Lap | None = None
+) -> Session:
+    driver, drawn_by = create("driver", DEFAULT_DRIVER), create("renderer", renderer)
+    return Session(driver, drawn_by, avatar, SessionOptions(width=size, height=size, renderer=extra or {}), lap=lap)

@@ -105,6 +105,8 @@ def render(
     seed: int = 0,
     basis_approx: str | None = None,
     head_rotation: str | None = None,
+    variant: str | None = None,
+    rasterizer: str | None = None,
     threads: int | None = None,
     crf: int | None = None,
     preset: str = "veryfast",
@@ -128,6 +130,7 @@ def render(
         ARTalk's Savitzky-Golay smoother on the motion. idle: 0 for none, 1 for natural; seed: of it.
     basis_approx: "jaw+head" shows a motion of a foreign basis without its expression.
     head_rotation: "root", "neck" or "camera" in place of the avatar's own choice.
+    variant: another set of the avatar's data (`live`). rasterizer: for renderers that splat, by name.
     threads: how many the encoder may use. crf, preset: x264's.
 
     Returns a `Report`. Raises MarotteError for what the user can mend; `out` appears only when it
@@ -159,7 +162,10 @@ def render(
         basis_approx=basis_approx,
         head_rotation=head_rotation,
         driver=driver_options or {},
-        renderer=renderer_options or {},
+        renderer={
+            **{name: value for name, value in (("variant", variant), ("rasterizer", rasterizer)) if value is not None},
+            **(renderer_options or {}),
+        },
     )
     source_driver, driver_name = _driver(driver, motion, motion_basis, motion_fps)
     with _open(audio, source_driver, start, duration) as source:

@@ -7,7 +7,8 @@ from contextlib import closing
 # What `marotte.render` calls the same.
 _OPTIONS = (
     "avatar driver renderer size fps background framing start duration motion motion_basis motion_fps jaw "
-    "head_motion expressiveness fix_pose smooth idle seed basis_approx head_rotation threads crf preset"
+    "head_motion expressiveness fix_pose smooth idle seed basis_approx head_rotation variant rasterizer "
+    "threads crf preset"
 ).split()
 
 
@@ -18,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     picture = parser.add_argument_group("picture")
     picture.add_argument("--avatar", default="demo", help="name or folder of the avatar (demo)")
     picture.add_argument("--renderer", help="back end that draws it (the avatar's own)")
+    picture.add_argument("--variant", help="another set of the avatar's data, such as live")
+    picture.add_argument("--rasterizer", help="for renderers that splat: cpu, reference (the fastest)")
     picture.add_argument("--size", help="pixels: 768 or 1280x720 (the avatar's own)")
     picture.add_argument("--fps", help="frames a second: 25, 60, 30000/1001 (the avatar's own, else 25)")
     picture.add_argument("--background", metavar="COLOUR|IMAGE|transparent", help="what stands behind the head")
