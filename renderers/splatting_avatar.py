@@ -13,8 +13,6 @@ from marotte.models.flame import FlameModel
 from marotte.models.flame_numba import HeadEvaluator
 from marotte.models.safe_files import read_any
 from marotte.models.splatting_avatar import SplattingAvatar
-from marotte.models.splatting_files import read_splatting_avatar
-from marotte.models.splatting_npz import read_splats
 from marotte.models.splatting_numba import SplattingEvaluator
 from marotte.renderers.gaussians import Gaussians
 from marotte.renderers.rasterizers import BACKENDS, rasterize
@@ -25,6 +23,7 @@ from marotte.runtime.background import Background
 from marotte.runtime.camera import Camera, facing_camera
 from marotte.runtime.contracts import Drive, Renderer, RenderOptions, RenderStream
 from marotte.runtime.frames import Frames
+from marotte.runtime.splats import avatar_splats
 
 _OPTIONS = ("rasterizer", "variant")
 # A head's mesh and its canonical form differ by expression and rounding; a wrong unit is off by four.
@@ -51,20 +50,9 @@ class SplattingStream(RenderStream):
         head = FlameModel.load(avatar.head_path, n_expression=avatar.expressions, basis=avatar.basis)
         shape = _identity(avatar.path / avatar.shape) if avatar.shape else None
         self.head = HeadEvaluator(head, shape, avatar.unit)
-        self.splats = SplattingEvaluator(self._read(avatar, options.extra.get("variant")))
+        self.splats = SplattingEvaluator(avatar_splats(avatar, head, options.extra.get("variant")))
         self.workspace = Workspace()
         self._check_mesh(avatar)
-
-    def _read(self, avatar: Avatar, variant: str | None) -> SplattingAvatar:
-        """Return the Gaussians of a variant, or the avatar's own: one npz of ours, or a published folder."""
-        if variant is not None and variant not in avatar.variants:
-            raise unknown_name(f"variant of avatar {avatar.name}", variant, avatar.variants)
-        path = avatar.path / (avatar.splats if variant is None else avatar.variants[variant])
-        if path.suffix != ".npz":
-            return read_splatting_avatar(path)
-        # Our own form leaves the canonical mesh out: it is the head at rest.
-        model = self.head.model
-        return read_splats(path, model.v_template * np.float32(avatar.unit), model.faces)
 
     def vertices(self, drive: Drive) -> np.ndarray:
         """Return the driving mesh of each frame: [T, V, 3] in world units."""

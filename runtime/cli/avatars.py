@@ -12,6 +12,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="print what one's avatar.toml says")
     show.add_argument("avatar", help="name or folder")
     show.set_defaults(act=_show)
+    export = actions.add_parser("export", help="write one's Gaussians as a published SplattingAvatar folder")
+    export.add_argument("avatar", help="name or folder")
+    export.add_argument("-o", "--out", required=True, help="new folder to write")
+    export.add_argument("--variant", help="one of the avatar's variants")
+    export.set_defaults(act=_export)
     check = actions.add_parser("check", help="check one's files and draw a contact sheet of all that it can do")
     check.add_argument("avatar", help="name or folder")
     check.add_argument("-o", "--out", default="contact-sheet.png", help="picture to write (contact-sheet.png)")
@@ -48,6 +53,13 @@ def _show(arguments: argparse.Namespace) -> None:
     avatar = load_avatar(arguments.avatar)
     print(f"folder           {avatar.path}\nsha256           {avatar.sha256}")
     print((avatar.path / "avatar.toml").read_text(encoding="utf-8").rstrip())
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from marotte.runtime.avatar import load_avatar
+    from marotte.runtime.splats import export_avatar
+
+    print(export_avatar(load_avatar(arguments.avatar), arguments.out, arguments.variant))
 
 
 def _check(arguments: argparse.Namespace) -> None:
