@@ -1,13 +1,17 @@
 """`marotte avatars`: list, show, check."""
 
+import os
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from marotte.renderers.splatting_avatar import SplattingAvatarRenderer
 from marotte.runtime.arkit import ACTIONS
 from marotte.runtime.avatar import load_avatar
 from marotte.runtime.cli import run
-from marotte.runtime.contact_sheet import COLUMNS, poses
+from marotte.runtime.contact_sheet import COLUMNS, contact_sheet, poses
 
 
 def test_list_and_show(capsys):
@@ -58,3 +62,27 @@ def test_the_sheet(tmp_path, capsys):
 def test_mistakes(arguments, words, capsys):
     assert run(["avatars", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_an_export_draws_the_same_picture(tmp_path, capsys):
+    out = tmp_path / "exported"
+    assert run(["avatars", "export", "demo", "--variant", "live", "-o", str(out)]) == 0
+    iteration = capsys.readouterr().out.strip()
+    demo = load_avatar("demo")
+    again = replace(demo, splats=os.path.relpath(iteration, demo.path), variants={})
+    renderer = SplattingAvatarRenderer()
+    one = np.asarray(contact_sheet(demo, renderer, size=48, extra={"variant": "live"})).astype(int)
+    other = np.asarray(contact_sheet(again, renderer, size=48)).astype(int)
+    # The published mesh file has six decimals, and glued scales follow its areas.
+    assert np.abs(one - other).mean() < 0.2 and np.abs(one - other).max() <= 24
+    assert run(["avatars", "export", "demo", "-o", str(out)]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_a_mesh_has_nothing_to_export(tmp_path, capsys):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "avatar.toml").write_text('name = "plain"\nrenderer = "mesh"\nbasis = "arkit52"\n')
+    assert run(["avatars", "export", str(plain), "-o", str(tmp_path / "out")]) == 2
+    assert "no Gaussians to export" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
