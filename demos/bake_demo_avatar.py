@@ -6,6 +6,7 @@ Everything derives from the shipped head file; the same input gives the same byt
 """
 
 import argparse
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -124,6 +125,10 @@ def main() -> None:
     parser.add_argument("people", nargs="*", help=f"of {', '.join(PEOPLE)} (all)")
     parser.add_argument("-o", "--output", type=Path, default=DATA, help="folder of avatars")
     arguments = parser.parse_args()
+    home = arguments.output / "demo"
+    home.mkdir(parents=True, exist_ok=True)
+    if not (home / "head.npz").is_file():  # all of them stand on it
+        shutil.copyfile(HEAD, home / "head.npz")
     for name in arguments.people or PEOPLE:
         person, folder = PEOPLE[name], arguments.output / name
         folder.mkdir(parents=True, exist_ok=True)

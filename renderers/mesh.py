@@ -60,10 +60,12 @@ class MeshRenderer(Renderer):
             eyelids=head.eyelids if stream.model.eyelid_fields is not None else None,
             translation=head.translation,
         )
+        stream.lap("head")
         canvas = stream.canvas(drive.background)
         pixels = np.empty((len(drive), stream.height, stream.width, canvas.channels), np.uint8)
         for mesh, camera, picture in zip(vertices, drive.cameras, pixels, strict=True):
             stream.painter.paint(mesh, camera.R, camera.t, camera.K, canvas, out=picture)
+        stream.lap("paint")
         return Frames(drive.ticks, pixels, "rgba" if canvas.channels == 4 else "rgb24")
 
     def warm_up(self) -> None:

@@ -107,13 +107,17 @@ class SplattingAvatarRenderer(Renderer):
         if not np.isfinite(vertices).all():
             tick = drive.ticks[np.argwhere(~np.isfinite(vertices))[0, 0]]
             raise MarotteError(f"the motion at tick {tick} has NaN or infinite values: mend what drives the head")
+        stream.lap("head")
         channels = 4 if drive.background.transparent else 3
         pixels = np.empty((len(drive), stream.height, stream.width, channels), np.uint8)
         for mesh, camera, picture in zip(vertices, drive.cameras, pixels, strict=True):
+            gaussians = stream.gaussians(mesh, camera)
+            stream.lap("update")
             raster = rasterize(
-                stream.gaussians(mesh, camera), camera, backend=stream.rasterizer, workspace=stream.workspace
+                gaussians, camera, backend=stream.rasterizer, workspace=stream.workspace, clock=stream.lap
             )
             to_pixels(raster.color, raster.transmittance, drive.background, picture)
+            stream.lap("bytes")
         return Frames(drive.ticks, pixels, "rgba" if channels == 4 else "rgb24")
 
     def warm_up(self) -> None:

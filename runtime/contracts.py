@@ -8,7 +8,7 @@ stream and no asynchrony. `marotte.runtime.testing` checks that a plug-in keeps 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
@@ -145,17 +145,23 @@ class RenderOptions:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+def ignore_stage(stage: str) -> None:
+    """Take the end of a stage that nobody times."""
+
+
 class RenderStream:
     """One face: an avatar opened by a renderer, with its state.
 
     width, height: of its pictures. fps: its native rate, None where any will do.
-    camera: the fixed camera of this avatar, None where it takes any.
+    camera: the fixed camera of this avatar, None where it takes any. lap: called with the name of
+    each stage of a picture as it ends, by renderers that have stages; set it to time them.
     """
 
     width: int
     height: int
     fps: Fraction | None = None
     camera: Camera | None = None
+    lap: Callable[[str], None] = staticmethod(ignore_stage)
 
     def reset(self) -> None:
         """Forget the frames before."""

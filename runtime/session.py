@@ -17,7 +17,7 @@ from marotte.runtime.avatar import Avatar
 from marotte.runtime.background import Background
 from marotte.runtime.bridge import Bridge, MotionOptions, condition
 from marotte.runtime.clock import frame_count, frame_ticks
-from marotte.runtime.contracts import SAMPLE_RATE, Drive, Driver, Renderer, RenderOptions
+from marotte.runtime.contracts import SAMPLE_RATE, Drive, Driver, Renderer, RenderOptions, ignore_stage
 from marotte.runtime.frames import Frames
 from marotte.runtime.idle import Idle, IdleOptions
 from marotte.runtime.join import FeatureJoin
@@ -58,7 +58,8 @@ class SessionOptions:
 class Session:
     """One speaker and one face. `feed` sound, take frames, `finish`; `reset` starts a new utterance.
 
-    lap: called with the name of each stage as it ends (drive, features, bridge, render), to time them.
+    lap: called with the name of each stage as it ends (drive, features, bridge, the renderer's own,
+        and render for what it does not name), to time them.
     Raises MarotteError where driver, avatar and renderer do not fit together.
     """
 
@@ -80,10 +81,12 @@ class Session:
         options = options or SessionOptions()
         self.avatar, self.options = avatar, options
         self._driver, self._renderer = driver, renderer
-        self._lap = lap or _ignore
+        self._lap = lap or ignore_stage
         self._face = renderer.open(
             avatar, RenderOptions(options.width, options.height, options.background.transparent, options.renderer)
         )
+        if lap:
+            self._face.lap = lap
         self._speaker = driver.open(options.driver)
         self.fps = options.fps or self._face.fps or avatar.fps or DEFAULT_FPS
         camera = self._face.camera or avatar.framing(options.framing).camera(self._face.width, self._face.height)
@@ -203,7 +206,3 @@ class Session:
             background=self.options.background,
             features=self._join.windows(start, stop) if self._join else None,
         )
-
-
-def _ignore(stage: str) -> None:
-    """Take a lap that nobody times."""

@@ -1,5 +1,6 @@
 """One file for each way to splat Gaussians, and the function that chooses."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ def rasterize(
     *,
     depth: bool = False,
     workspace: "Workspace | None" = None,
+    clock: Callable[[str], None] | None = None,
 ) -> Raster:
     """Return the picture of N `gaussians` that `camera` sees, as the published rasterizer draws it.
 
@@ -37,6 +39,7 @@ def rasterize(
     depth: also return the depth map.
     workspace: of the `cpu` back end, to reuse memory from picture to picture; the Raster is then part of
         it and changes with the next picture.
+    clock: called by the `cpu` back end with the name of each stage as it ends: prepare, sort, bin, blend.
 
     A Gaussian of which any number is not finite is not drawn, nor is one at or behind 0.2 world units
     in front of the camera. Opacities are used as they are: what is below 1/255 does not show, what is
@@ -58,4 +61,4 @@ def rasterize(
     prepare()
     from marotte.renderers.rasterizers.cpu import Workspace
 
-    return (workspace or Workspace()).render(gaussians, settings, background, depth=depth)
+    return (workspace or Workspace()).render(gaussians, settings, background, depth=depth, clock=clock)
