@@ -21,16 +21,16 @@ def main() -> int:
     """Install what is missing, then render or test."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tests", action="store_true", help="run the tests instead of rendering the demo")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, help="passed on to pytest or to `marotte render`")
-    arguments = parser.parse_args()
+    parser.epilog = "Further arguments go to `marotte render`, or with --tests to pytest."
+    arguments, rest = parser.parse_known_args()
     if sys.version_info < (3, 11):  # noqa: UP036 -- this very file is run by whatever python3 is there
         print(f"Marotte needs Python 3.11 or newer, this is {sys.version.split()[0]}", file=sys.stderr)
         return 2
     install("test" if arguments.tests else "")
     if arguments.tests:
-        return subprocess.call([PYTHON, "tests/run.py", *arguments.rest], cwd=ROOT)
+        return subprocess.call([PYTHON, "tests/run.py", *rest], cwd=ROOT)
     demo = ["render", "demos/speech.wav", "-o", "demo.mp4"]
-    return subprocess.call([PYTHON, "-m", "marotte", *demo, *arguments.rest], cwd=ROOT)
+    return subprocess.call([PYTHON, "-m", "marotte", *demo, *rest], cwd=ROOT)
 
 
 def install(extra: str) -> None:
