@@ -11,8 +11,6 @@ jawOpen at 0.5 and 1: at most 0.06, rms 0.01; jawLeft and jawRight at 1: at most
 """
 
 import argparse
-import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +18,8 @@ from bake_anny import ARKIT_ACTIONS, load_assets
 from bake_build import build
 from bake_paint import paint
 from bake_rig import rig
+
+from marotte.models.plain_files import packed_npz
 
 FORMAT = "marotte-head-1"
 
@@ -37,26 +37,12 @@ def main() -> None:
     arrays |= {"expression_names": np.array(ARKIT_ACTIONS), "faces": head.triangles.astype(np.uint16)}
     arrays |= rigged.arrays() | painted
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_bytes(pack(arrays))
+    output.write_bytes(packed_npz(arrays))
     print(
         f"{len(head.points)} vertices, {len(head.triangles)} triangles, {output.stat().st_size / 1e6:.2f} MB: {output}"
     )
     for line in rigged.report:
         print(line)
-
-
-def pack(arrays: dict[str, np.ndarray]) -> bytes:
-    """An npz archive with sorted entries and a fixed time stamp, so that its bytes depend on the arrays alone."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name in sorted(arrays):
-            entry = io.BytesIO()
-            np.lib.format.write_array(entry, np.asarray(arrays[name], order="C"), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, entry.getvalue(), compresslevel=9)
-    return stream.getvalue()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Source: reference/flame/SPEC.md, section 5. All reading goes through `safe_files`; nothing in a file is run.
 """
 
-import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from marotte.errors import MarotteError
 from marotte.models.flame_landmarks import CONTOUR_POINTS, CONTOUR_ROWS, Embedding, Landmarks
 from marotte.models.flame_lbs import JOINTS
+from marotte.models.plain_files import packed_npz, write_whole
 from marotte.models.safe_files import read_any, read_pickle
 from marotte.models.safe_values import Damage, SparseColumns
 
@@ -115,10 +115,7 @@ def write_head(path: str | Path, head: Mapping[str, Any], embeddings: Mapping[st
         arrays["eyelid_left"], arrays["eyelid_right"] = head["eyelid_fields"]
     arrays |= {f"mask_{name}": value for name, value in head["masks"].items()}
     arrays |= {f"render_{name}": value for name, value in head["render"].items()}
-    part = Path(path).with_name(Path(path).name + ".part")
-    with part.open("wb") as stream:
-        np.savez_compressed(stream, **arrays)
-    os.replace(part, path)
+    write_whole(Path(path), packed_npz(arrays))
 
 
 def _published(path: str | Path, content: Any, n_shape: int, n_expression: int, basis: str | None) -> dict[str, Any]:

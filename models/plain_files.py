@@ -1,10 +1,15 @@
 """Whole files, in and out: what cannot be read is one clear line, what is written appears only when whole."""
 
+import io
 import json
 import os
-from contextlib import suppress
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from marotte.errors import MarotteError
 
@@ -42,14 +47,38 @@ def read_json(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under its final name only when whole. Raises MarotteError where it cannot be written."""
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield the name to write under; the file gets its own name when the block ends well, else it goes.
+
+    Raises MarotteError where it cannot be written.
+    """
     part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(data)
+        yield part
         os.replace(part, path)
     except OSError as error:
-        raise MarotteError(f"cannot write {path}: {error.strerror or error}") from None
+        raise MarotteError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
         with suppress(OSError):
             part.unlink()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under its final name only when whole. Raises MarotteError where it cannot be written."""
+    with written_whole(path) as part:
+        part.write_bytes(data)
+
+
+def packed_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return an npz whose bytes depend on the arrays alone: entries in order of their names, one time stamp for all."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(arrays):
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, np.asarray(arrays[name], order="C"), allow_pickle=False)
+            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, entry.getvalue(), compresslevel=9)
+    return stream.getvalue()

@@ -5,15 +5,13 @@ the avatar's identity, which a renderer has anyway. Floats are kept as bytes ove
 loses is far below what shows (a hundredth of a millimetre, half a degree, half a step of an 8 bit colour).
 """
 
-import io
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from marotte.errors import MarotteError
-from marotte.models.plain_files import write_whole
+from marotte.models.plain_files import packed_npz, write_whole
 from marotte.models.safe_files import read_npz
 from marotte.models.splatting_avatar import SplattingAvatar
 
@@ -57,7 +55,7 @@ def write_splats(path: str | Path, avatar: SplattingAvatar, parts: Parts) -> Non
         step = (high - low) / _STEPS or 1.0
         arrays[name] = np.round((values - low) / step).astype(np.uint8)
         arrays[f"{name}_range"] = np.array([low, high], np.float32)
-    write_whole(Path(path), _packed(arrays))
+    write_whole(Path(path), packed_npz(arrays))
 
 
 def read_splats(path: str | Path, canonical: np.ndarray, faces: np.ndarray) -> SplattingAvatar:
@@ -129,17 +127,3 @@ def _array(path: str | Path, content: dict[str, Any], name: str, shape: tuple[in
     if not fits:
         raise MarotteError(f"{path} has {name!r} of shape {list(array.shape)}, expected {list(shape)}: get it again")
     return array
-
-
-def _packed(arrays: dict[str, np.ndarray]) -> bytes:
-    """An npz whose bytes depend on the arrays alone: entries in order of their names, one time stamp for all."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in sorted(arrays):
-            entry = io.BytesIO()
-            np.lib.format.write_array(entry, np.asarray(arrays[name], order="C"), allow_pickle=False)
-            info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, entry.getvalue(), compresslevel=9)
-    return stream.getvalue()

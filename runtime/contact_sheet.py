@@ -10,21 +10,25 @@ from marotte.runtime.arkit import ACTIONS, JAW_LEFT, JAW_OPEN, JAW_RIGHT, SLOT
 from marotte.runtime.avatar import Avatar
 from marotte.runtime.background import read_background
 from marotte.runtime.bridge import Bridge
+from marotte.runtime.camera import Camera
 from marotte.runtime.clock import frame_ticks
-from marotte.runtime.contracts import Drive, Renderer, RenderOptions
+from marotte.runtime.contracts import Drive, Renderer, RenderOptions, RenderStream
 from marotte.runtime.motion import HEAD, JAW, WIDTH, Motion
 
 if TYPE_CHECKING:
     from PIL import Image
 
 COLUMNS = 8
+
+# A picture's name, codes [106] and eyes [6].
+Pose = tuple[str, np.ndarray, np.ndarray]
 _RATE = Fraction(25)
 _JAW_ACTIONS = {"jawOpen": JAW_OPEN, "jawLeft": JAW_LEFT, "jawRight": JAW_RIGHT}
 # FLAME's expression components are of about unit deviation; so many of them are shown, both ways.
 _FLAME_COMPONENTS, _FLAME_SHOWN = 10, 2.0
 
 
-def poses(basis: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
+def poses(basis: str) -> list[Pose]:
     """Return (name, codes [106], eyes [6]) of each picture of the sheet."""
     rows = [("neutral", np.zeros(WIDTH), np.zeros(6))]
 
@@ -78,7 +82,7 @@ def contact_sheet(
     camera = stream.camera or avatar.framing(framing).camera(stream.width, stream.height)
     sheet = Image.new("RGB", (COLUMNS * stream.width, -(-len(rows) // COLUMNS) * stream.height), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, pixels in enumerate(_pictures(avatar, renderer, stream, camera)):
+    for index, pixels in enumerate(_pictures(avatar, renderer, stream, camera, rows)):
         corner = index % COLUMNS * stream.width, index // COLUMNS * stream.height
         sheet.paste(Image.fromarray(pixels), corner)
         draw.text((corner[0] + 4, corner[1] + 2), rows[index][0], fill="black")
@@ -86,10 +90,12 @@ def contact_sheet(
     return sheet
 
 
-def _pictures(avatar: Avatar, renderer: Renderer, stream: Any, camera: Any) -> Iterator[np.ndarray]:
+def _pictures(
+    avatar: Avatar, renderer: Renderer, stream: RenderStream, camera: Camera, rows: list[Pose]
+) -> Iterator[np.ndarray]:
     bridge = Bridge(avatar, camera)
     backdrop = read_background(avatar.background, stream.width, stream.height)
-    for _, codes, eyes in poses(avatar.basis):
+    for _, codes, eyes in rows:
         stream.reset()  # each picture stands for itself
         motion = Motion(codes[None], _RATE, avatar.basis, eyes=eyes[None])
         drive = Drive(frame_ticks(0, 1, _RATE), bridge.head_state(motion), bridge.cameras(motion), backdrop)

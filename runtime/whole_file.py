@@ -1,11 +1,11 @@
 """Files that appear under their name only when they are whole."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from marotte.errors import MarotteError
+from marotte.models import plain_files
 
 
 def check_place(path: Path) -> None:
@@ -24,17 +24,10 @@ def check_place(path: Path) -> None:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield the name to write under; the file gets its own name when the block ends well, else it goes."""
+    """Yield the name to write under, after `check_place`; see `marotte.models.plain_files.written_whole`."""
     check_place(path)
-    part = _part(path)
-    try:
+    with plain_files.written_whole(path) as part:
         yield part
-        os.replace(part, path)
-    except OSError as error:
-        raise MarotteError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def _part(path: Path) -> Path:

@@ -6,6 +6,8 @@ through is below 0.0001 and the second is never blended (section 3 of the raster
 
 import numpy as np
 
+from marotte.models.spherical_harmonics import C0, C1, C2, C3
+
 # Gaussians at or below this camera z are not drawn.
 NEAR = np.float32(0.2)
 # Added to the homogeneous coordinate before the division.
@@ -26,23 +28,10 @@ ALPHA_MIN = np.float32(1) / np.float32(255)
 # A pixel stops before the Gaussian that would leave less light than this.
 LIGHT_MIN = np.float32(0.0001)
 
-SH0 = np.float32(0.28209479177387814)
-SH1 = np.float32(0.4886025119029199)
-SH2 = tuple(
-    np.float32(value)
-    for value in (1.0925484305920792, -1.0925484305920792, 0.31539156525252005, -1.0925484305920792, 0.5462742152960396)
-)
-SH3 = tuple(
-    np.float32(value)
-    for value in (
-        -0.5900435899266435,
-        2.890611442640554,
-        -0.4570457994644658,
-        0.3731763325901154,
-        -0.4570457994644658,
-        1.445305721320277,
-        -0.5900435899266435,
-    )
-)
+# The harmonics' constants with the signs of their terms.
+SH0 = np.float32(C0)
+SH1 = np.float32(C1)
+SH2 = tuple(map(np.float32, (C2[0], -C2[0], C2[1], -C2[0], C2[2])))
+SH3 = tuple(map(np.float32, (-C3[0], C3[1], -C3[2], C3[3], -C3[2], C3[4], -C3[0])))
 # Added to the sum of the harmonics, which is then clamped at 0 from below.
 SH_OFFSET = np.float32(0.5)
