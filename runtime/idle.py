@@ -1,12 +1,13 @@
-"""Idle life: blinks, gaze, breath and small head motion, the same after every driver.
+"""Idle life: blinks, gaze, breath and small head motion, and what a face does about what it hears.
 
-All of it is a function of time and a seed, so it needs no history and packets do not change it; it
-writes only what every basis has (head rotation, eyes, eyelids, translation) and leaves a channel to
-the driver, within a fraction of a second, when the driver moves it.
+The same after every driver. The first are functions of time and a seed (`marotte.runtime.idle_motion`);
+the rest, blinks at pauses, nods at stress and brow raises at pitch accents, follow the sound
+(`marotte.runtime.prosody`, `marotte.runtime.idle_reactions`) and are missing where there is none. Packets
+do not change any of it: what happens at a time depends on the sound up to that time only.
 
-Timing follows common measurements of people in conversation: a blink every 2 to 6 s that shuts in
-90 ms and opens in 170 ms, fixations of about a second joined by saccades of 40 ms, 14 breaths a
-minute.
+It writes what every basis has (head rotation, eyes, eyelids, translation) and, in `arkit52`, the brows,
+whose directions in FLAME's expression space are not known. It leaves a channel to the driver, within a
+fraction of a second, when the driver moves it.
 """
 
 from dataclasses import dataclass, replace
@@ -15,19 +16,21 @@ import numpy as np
 
 from marotte.errors import MarotteError
 from marotte.runtime.arkit import SLOT
+from marotte.runtime.idle_motion import breath, gaze, head_sway
+from marotte.runtime.idle_reactions import Reactions
 from marotte.runtime.motion import HEAD, Motion
+from marotte.runtime.prosody import Prosody
 
-BLINK_EVERY = 3.7
-BLINK_SHUT, BLINK_HOLD, BLINK_OPEN = 0.09, 0.03, 0.17
-DOUBLE_BLINK_SHARE, DOUBLE_BLINK_AFTER = 0.15, 0.33
-FIXATION = 1.3
-SACCADE = 0.045
-BREATH_HZ = 14 / 60
-
-# How fast (per second) a driver must move a channel to own it: radians, or share of a blink.
-_OWNED_AT = {"head": 0.05, "eyes": 0.1, "lids": 0.5}
+# How fast (per second) a driver must move a channel to own it: radians, or share of a blink or a raise.
+_OWNED_AT = {"head": 0.05, "eyes": 0.1, "lids": 0.5, "brows": 0.25}
 _RELEASE_SECONDS = 1.5
 _FADE_SECONDS = 0.25
+
+# How far an accent raises each part of the brows.
+_BROWS = {"browInnerUp": 1.0, "browOuterUpLeft": 0.8, "browOuterUpRight": 0.8}
+_BROW_SLOTS = [SLOT[name] for name in _BROWS]
+_BROW_SHARES = np.array(list(_BROWS.values()), np.float32)
+_BROW_CHANNEL = [*_BROW_SLOTS, SLOT["browDownLeft"], SLOT["browDownRight"]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,10 @@ class IdleOptions:
 
 
 class Idle:
-    """The idle life of one face: feed it consecutive motion, get the same motion alive."""
+    """The idle life of one face: feed it consecutive motion, get the same motion alive.
+
+    To have it react to a sound, let it `hear` the sound up to a frame's time before that frame.
+    """
 
     def __init__(self, options: IdleOptions | None = None) -> None:
         self.options = options or IdleOptions()
@@ -51,10 +57,17 @@ class Idle:
 
     def reset(self) -> None:
         """Start again at time 0."""
+        self._prosody = Prosody()
+        self._reactions = Reactions(self.options.seed)
         self._frame = 0
         self._before: dict[str, np.ndarray] = {}
         self._owned = dict.fromkeys(_OWNED_AT, 0.0)
         self._weight = dict.fromkeys(_OWNED_AT, 1.0)
+
+    def hear(self, samples: np.ndarray) -> None:
+        """Take the next sound [n] float32 at 16 kHz mono; its first sample is at time 0, as frame 0 is."""
+        if self.options.amount:
+            self._reactions.hear(self._prosody.feed(samples))
 
     def apply(self, motion: Motion) -> Motion:
         """Return the next frames of motion with idle life added."""
@@ -64,15 +77,21 @@ class Idle:
         self._frame += len(motion)
         weight = {name: track[:, None] for name, track in self._weights(motion).items()}
         seed, amount = self.options.seed, np.float32(self.options.amount)
+        moves = self._reactions.at(seconds)
 
         codes = motion.codes.copy()
-        codes[:, HEAD] += amount * weight["head"] * head_sway(seconds, seed)
+        turn = head_sway(seconds, seed)
+        turn[:, 0] += moves.nod  # +x looks down
+        codes[:, HEAD] += amount * weight["head"] * turn
+        if motion.basis == "arkit52":
+            raised = amount * weight["brows"] * moves.brows[:, None] * _BROW_SHARES
+            codes[:, _BROW_SLOTS] += raised * (1 - codes[:, _BROW_SLOTS])
         translation = np.zeros((len(motion), 3), np.float32) if motion.translation is None else motion.translation
         eyes = np.zeros((len(motion), 6), np.float32) if motion.eyes is None else motion.eyes
         lids = np.zeros((len(motion), 2), np.float32) if motion.eyelids is None else motion.eyelids
         # Eyes stay on the viewer while the head moves under them.
         held = gaze(seconds, seed) * amount - 0.8 * np.clip(codes[:, HEAD] * (1, 1, 0), -0.25, 0.25)
-        shut = weight["lids"] * min(float(amount), 1.0) * blink(seconds, seed)[:, None]
+        shut = weight["lids"] * min(float(amount), 1.0) * moves.lids[:, None]
         return replace(
             motion,
             codes=codes,
@@ -83,10 +102,11 @@ class Idle:
 
     def _weights(self, motion: Motion) -> dict[str, np.ndarray]:
         """Return how much of each idle channel to show in each frame, [T] from 0 to 1."""
-        channels = {"head": motion.head, "eyes": motion.eyes, "lids": motion.eyelids}
+        channels = {"head": motion.head, "eyes": motion.eyes, "lids": motion.eyelids, "brows": None}
         if motion.basis == "arkit52":
             blinks = motion.codes[:, [SLOT["eyeBlinkLeft"], SLOT["eyeBlinkRight"]]]
             channels["lids"] = blinks if motion.eyelids is None else np.maximum(blinks, motion.eyelids)
+            channels["brows"] = motion.codes[:, _BROW_CHANNEL]
         return {
             name: np.ones(len(motion), np.float32) if channel is None else self._follow(name, channel, motion)
             for name, channel in channels.items()
@@ -106,76 +126,3 @@ class Idle:
             track[frame] = weight
         self._owned[name], self._weight[name] = owned, weight
         return track
-
-
-def blink(seconds: np.ndarray, seed: int) -> np.ndarray:
-    """Return how far the lids are shut, [T] from 0 to 1."""
-    slot = np.floor(seconds / BLINK_EVERY).astype(np.int64)
-    shut = np.zeros(len(seconds))
-    for near in (slot - 1, slot):
-        start = BLINK_EVERY * (near + 0.35 + 0.55 * _uniform(near, seed, 1))
-        double = _uniform(near, seed, 2) < DOUBLE_BLINK_SHARE
-        for after in (0.0, DOUBLE_BLINK_AFTER):
-            counts = (near >= 0) & (double | (after == 0))
-            shut = np.maximum(shut, np.where(counts, _one_blink(seconds - start - after), 0))
-    return shut.astype(np.float32)
-
-
-def gaze(seconds: np.ndarray, seed: int) -> np.ndarray:
-    """Return gaze as rotation vectors [T, 3]: mostly on the viewer, now and then a glance aside."""
-    slot = np.floor(seconds / FIXATION).astype(np.int64)
-    # Each slot holds one saccade, at a jittered moment, from the target before to the slot's own.
-    begin = FIXATION * (slot + 0.1 + 0.75 * _uniform(slot, seed, 3))
-    moved = _smoothstep((seconds - begin) / SACCADE)[:, None]
-    return ((1 - moved) * _target(slot - 1, seed) + moved * _target(slot, seed)).astype(np.float32)
-
-
-def head_sway(seconds: np.ndarray, seed: int) -> np.ndarray:
-    """Return small head rotation vectors [T, 3] in radians."""
-    slow = np.stack([_noise(seconds / 3.1, seed, 10 + axis) for axis in range(3)], axis=1)
-    quick = np.stack([_noise(seconds / 1.1, seed, 20 + axis) for axis in range(3)], axis=1)
-    breathing = np.sin(2 * np.pi * BREATH_HZ * seconds + seed)[:, None] * (-0.10, 0, 0)
-    start = _smoothstep(seconds / 1.5)[:, None]  # the first frame stands straight
-    return (start * np.deg2rad(slow * (1.1, 1.9, 0.9) + quick * (0.35, 0.4, 0.25) + breathing)).astype(np.float32)
-
-
-def breath(seconds: np.ndarray, seed: int) -> np.ndarray:
-    """Return the lift of breathing, [T, 3] metres."""
-    lift = 0.5 * np.sin(2 * np.pi * BREATH_HZ * seconds + seed) - 0.5 * np.sin(seed)
-    return np.stack([0 * lift, 0.0012 * lift, 0 * lift], axis=1).astype(np.float32)
-
-
-def _one_blink(after: np.ndarray) -> np.ndarray:
-    closing = _smoothstep(after / BLINK_SHUT)
-    opening = _smoothstep((after - BLINK_SHUT - BLINK_HOLD) / BLINK_OPEN)
-    return closing * (1 - opening)
-
-
-def _target(slot: np.ndarray, seed: int) -> np.ndarray:
-    aside = np.where(_uniform(slot, seed, 4) < 0.18, 6.0, 1.2)
-    up = (2 * _uniform(slot, seed, 5) - 1) * aside * 0.5
-    left = (2 * _uniform(slot, seed, 6) - 1) * aside
-    return np.deg2rad(np.stack([up, left, 0 * up], axis=1)) * (slot >= 0)[:, None]
-
-
-def _noise(at: np.ndarray, seed: int, channel: int) -> np.ndarray:
-    """Return smooth noise in -1..1 with knots at the integers."""
-    knot = np.floor(at).astype(np.int64)
-    share = _smoothstep(at - knot)
-    low, high = (2 * _uniform(k, seed, channel) - 1 for k in (knot, knot + 1))
-    return low + (high - low) * share
-
-
-def _smoothstep(x: np.ndarray) -> np.ndarray:
-    x = np.clip(x, 0, 1)
-    return x * x * x * (x * (6 * x - 15) + 10)
-
-
-def _uniform(index: np.ndarray, seed: int, channel: int) -> np.ndarray:
-    """Return numbers in 0..1 that depend on (index, seed, channel) alone: splitmix64's finaliser."""
-    with np.errstate(over="ignore"):
-        z = index.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        z += np.uint64((seed * 1000 + channel) & 0xFFFFFFFF) * np.uint64(0xD1B54A32D192ED03)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) / np.float64(1 << 53)

@@ -118,6 +118,7 @@ class Session:
         if self._join:
             self._join.feed(samples)
             self._lap("features")
+        self._idle.hear(samples)
         self._queue_motion(self._retimer.feed(self._smoothed(motion)))
         self._lap("bridge")
         return self.frames()

@@ -125,3 +125,38 @@ def bars():
 @pytest.fixture
 def count():
     return Count
+
+
+def syllables(count: int, *, pitch: float = 120.0, gain: float = 0.1, seconds: float = 0.14, gap: float = 0.06):
+    """Return so many equal syllables [n] at 16 kHz, each with harmonics of `pitch` and a rise and a fall."""
+    time = np.arange(round(seconds * 16000)) / 16000
+    tone = sum(np.sin(2 * np.pi * k * pitch * time) / k for k in range(1, int(3500 / pitch)))
+    one = gain * tone * np.sin(np.pi * time / seconds) ** 0.5
+    return np.tile(np.concatenate([one, np.zeros(round(gap * 16000))]), count).astype(np.float32)
+
+
+@pytest.fixture(name="syllables")
+def _syllables():
+    return syllables
+
+
+@pytest.fixture(scope="session")
+def talk() -> np.ndarray:
+    """24 s of sentences with pauses, whose syllables differ in level, length and pitch, over a little noise."""
+    random = np.random.default_rng(5)
+    parts = []
+    while sum(map(len, parts)) < 24 * 16000:
+        for _ in range(random.integers(6, 14)):
+            loud = random.random() < 0.25
+            parts.append(
+                syllables(
+                    1,
+                    pitch=110 * 2 ** (random.normal(0, 1.5) / 12 + (random.random() < 0.15) * 0.6),
+                    gain=0.2 if loud else 0.05 * 2 ** random.normal(0, 0.3),
+                    seconds=0.24 if loud else random.uniform(0.1, 0.16),
+                    gap=random.uniform(0.03, 0.07),
+                )
+            )
+        parts.append(np.zeros(random.integers(4000, 9000)))
+    sound = np.concatenate(parts)[: 24 * 16000]
+    return (sound + 0.0005 * random.standard_normal(len(sound))).astype(np.float32)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from marotte.runtime.arkit import SLOT
-from marotte.runtime.idle import Idle, IdleOptions, blink, gaze, head_sway
+from marotte.runtime.idle import Idle, IdleOptions
+from marotte.runtime.idle_motion import gaze, head_sway
 from marotte.runtime.motion import Motion, concatenate
 
 SECONDS = np.arange(0, 120, 1 / 50)
@@ -29,7 +30,7 @@ def test_packets_do_not_change_it():
 
 
 def test_it_looks_natural():
-    lids = blink(SECONDS, seed=0)
+    lids = Idle().apply(still(120)).eyelids[:, 0]
     blinks = np.flatnonzero((lids[1:] >= 0.5) & (lids[:-1] < 0.5)) / 50
     assert 15 <= len(blinks) <= 60  # in two minutes
     assert np.diff(blinks).min() > 0.25 and np.diff(blinks).max() < 9
@@ -41,7 +42,8 @@ def test_it_looks_natural():
 
 
 def test_seeds_are_other_people():
-    assert not np.array_equal(blink(SECONDS, 0), blink(SECONDS, 1))
+    one, other = (Idle(IdleOptions(seed=seed)).apply(still(20)).eyelids for seed in (0, 1))
+    assert not np.array_equal(one, other)
     assert np.array_equal(gaze(SECONDS, 3), gaze(SECONDS, 3))
 
 

@@ -43,6 +43,33 @@ def test_packets_do_not_change_the_pictures(avatar, loudness, bars, fps, driver,
         assert np.array_equal(again[0], ticks) and np.array_equal(again[1], whole)
 
 
+@pytest.mark.parametrize("fps", [25, 60, Fraction(30000, 1001)])
+@pytest.mark.parametrize("driver", [{}, {"lookahead": 0.1}, {"chunk": 4.0, "lookahead": 0.2}])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_idle_life_listens_after_any_driver_and_in_any_packets(avatar, loudness, bars, talk, fps, driver, smooth):
+    class Poses(bars):
+        def render(self, stream, drive):
+            heads.append(np.hstack([drive.head.root + drive.head.neck, drive.head.expression, drive.head.eyes]))
+            return super().render(stream, drive)
+
+    heads: list[np.ndarray] = []
+    values = SessionOptions(width=4, height=2, fps=Fraction(fps), smooth=smooth)
+    session = Session(loudness(**driver), Poses(), avatar, values)
+
+    def poses(sound, size):
+        heads.clear()
+        session.reset()
+        pictures(session, [sound[i : i + size] for i in range(0, len(sound), size)])
+        return np.concatenate(heads)
+
+    sound = talk[: 7 * 16000 + 100]
+    whole = poses(sound, len(sound))
+    for size in (320, 7777):
+        assert np.array_equal(poses(sound, size), whole)
+    nod = whole[:, 0] - poses(np.zeros_like(sound), len(sound))[:, 0]
+    assert np.rad2deg(nod.max()) > 1.4 and nod.min() > -1e-6
+
+
 @given(st.integers(1, 40000))
 @settings(max_examples=30, deadline=None)
 def test_pictures_cover_the_sound_exactly(samples):
