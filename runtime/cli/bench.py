@@ -1,4 +1,4 @@
-"""marotte bench: measure drivers, renderers, rasterizers and encoding, stage by stage."""
+"""marotte bench: measure drivers, renderers, rasterizers and encoding, stage by stage; or lip sync."""
 
 import argparse
 import json
@@ -6,23 +6,32 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from marotte.runtime.cli import bench_lipsync
+
 if TYPE_CHECKING:
     from marotte.runtime.bench import Result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
+    bench_lipsync.add_arguments(parser)
     parser.add_argument("--only", default="", metavar="WORD", help="only what has this in its name: line, encode, ...")
     parser.add_argument("--sizes", default="512", help="of square pictures, comma separated (512)")
     parser.add_argument("--gaussians", default="20000,60000", help="in scenes, comma separated (20000,60000)")
     parser.add_argument("--frames", type=int, default=30, help="to measure of each case (30)")
     parser.add_argument("--json", metavar="FILE", help="write it all as JSON too, with hardware, versions and commit")
-    parser.add_argument("--plot", metavar="FILE.png", help="plot the cost over sizes and Gaussians")
+    parser.add_argument(
+        "--plot", metavar="FILE.png", help="plot the cost over sizes and Gaussians; phones over lip gap"
+    )
     parser.add_argument("--against", metavar="FILE", help="compare with the JSON of another run")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, and print a table as it grows."""
+    if arguments.lipsync:
+        bench_lipsync.run(arguments)
+        return
+    bench_lipsync.check_unused(arguments)
     from marotte.errors import MarotteError
     from marotte.runtime.bench import Request, all_cases, measure, read_report, report, speedups
     from marotte.runtime.compiled import prepare
