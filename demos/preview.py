@@ -9,7 +9,7 @@ from PIL import Image
 import marotte
 
 HERE = Path(__file__).parent
-SECONDS = (0.2, 0.64, 2.4, 5.12)  # at rest, two shapes of the mouth around a blink
+SECONDS = (0.2, 6.56, 6.68, 8.16)  # at rest; in "mum may buy": an open vowel, closed lips; a round one in "boat"
 SIZE = 320
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from marotte.runtime.arkit import JAW_OPEN, SLOT
-from marotte.runtime.contracts import SAMPLE_RATE, Driver, DriverStream
+from marotte.runtime.contracts import SAMPLE_RATE, Driver, DriverStream, refuse_options
 from marotte.runtime.motion import JAW, WIDTH, Motion
 
 HOP = 320  # samples: 50 frames a second
@@ -64,6 +64,7 @@ class Acoustic(Driver):
 
     def open(self, options: Mapping[str, Any] | None = None) -> "AcousticStream":
         """Return the stream of a new speaker. It has no options."""
+        refuse_options("acoustic", options)
         return AcousticStream()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from marotte.errors import MarotteError
 from marotte.runtime.clock import frame_count
-from marotte.runtime.contracts import SAMPLE_RATE, Driver, DriverStream
+from marotte.runtime.contracts import SAMPLE_RATE, Driver, DriverStream, refuse_options
 from marotte.runtime.motion import Motion, empty
 from marotte.runtime.motion_files import read_motion
 
@@ -35,6 +35,7 @@ class Playback(Driver):
 
     def open(self, options: Mapping[str, Any] | None = None) -> "PlaybackStream":
         """Return a stream that starts at the motion's first frame. It has no options."""
+        refuse_options("playback", options)
         return PlaybackStream(self.motion)
 
 

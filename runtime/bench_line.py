@@ -1,7 +1,8 @@
-"""Benchmark cases of the line itself: sound to frames with each renderer of the default avatar, and encoding."""
+"""Benchmark cases of the line itself: drivers, sound to frames with each renderer of the default avatar, encoding."""
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,17 @@ from marotte.runtime.testing import speech_like
 from marotte.runtime.video.provenance import Provenance
 from marotte.runtime.video.sink import open_sink
 
+_PACKET = SAMPLE_RATE // 50
+_DRIVEN = 10  # seconds at once
 _ENCODED = 100  # frames: enough that starting ffmpeg does not count
 
 
 def cases(request: Request) -> Iterator[Case]:
-    """Yield for the default avatar, each renderer that draws it, each variant and size: the line, and encoding."""
+    """Yield each driver; for the default avatar, each renderer that draws it, variant and size: the line, encoding."""
+    for name in found("driver"):
+        if _drives(name):
+            yield Case(f"drive/{name}", {"milliseconds": 20}, _drive(name, _PACKET))
+            yield Case(f"drive/{name}", {"seconds": _DRIVEN}, _drive(name, _DRIVEN * SAMPLE_RATE), frames=5)
     avatar = load_avatar(DEFAULT_AVATAR)
     for size in request.sizes:
         for renderer in found("renderer"):
@@ -33,6 +40,29 @@ def cases(request: Request) -> Iterator[Case]:
         film = _encode(avatar, size)
         settings = {"avatar": avatar.name, "size": size}
         yield Case("encode/mp4", settings, film, frames=3, frames_a_call=_ENCODED, children=True)
+
+
+def _drives(name: str) -> bool:
+    try:
+        create("driver", name).open().close()
+    except MarotteError:  # it needs something: a motion, weights, a GPU
+        return False
+    return True
+
+
+def _drive(name: str, samples: int) -> Callable[[], Callable[[Lap], None]]:
+    def prepare() -> Callable[[Lap], None]:
+        driver = create("driver", name)
+        driver.warm_up()
+        stream = driver.open()
+        packets = cycle(np.split(speech_like(_DRIVEN), _DRIVEN * SAMPLE_RATE // samples))
+
+        def packet(lap: Lap) -> None:
+            stream.feed(next(packets))
+
+        return packet
+
+    return prepare
 
 
 def _draws(renderer: str, avatar: Avatar, extra: Mapping[str, str]) -> bool:

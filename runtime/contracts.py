@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from marotte.errors import MarotteError
 from marotte.runtime.avatar import Avatar
 from marotte.runtime.background import Background
 from marotte.runtime.camera import Camera
@@ -23,6 +24,12 @@ from marotte.runtime.head import HeadState
 from marotte.runtime.motion import Motion
 
 SAMPLE_RATE = 16000  # of the mono sound that drivers and features get
+
+
+def refuse_options(driver: str, options: Mapping[str, Any] | None) -> None:
+    """Raise MarotteError for any option: for drivers that have none."""
+    for name in options or ():
+        raise MarotteError(f"the driver {driver} has no option {name!r}: leave it out or use another driver")
 
 
 class DriverStream(ABC):

@@ -33,7 +33,7 @@ from marotte.runtime.video.sink import Sink, open_sink
 from marotte.runtime.whole_file import check_place
 
 DEFAULT_AVATAR = "demo"
-DEFAULT_DRIVER = "acoustic"
+DEFAULT_DRIVER = "viseme"
 
 LARGEST_SIDE = 8192
 
@@ -119,7 +119,7 @@ def render(
 
     audio: a sound or video file; None, with a `motion`, for a silent video of it.
     avatar: a name or an avatar's folder. driver: where motion comes from, by name (default
-        `acoustic`, or `playback` when `motion` is given) or an object. renderer: the avatar's own
+        `viseme`, or `playback` when `motion` is given) or an object. renderer: the avatar's own
         unless named.
     size: pixels, one number for a square or (width, height) or "WxH". fps: of the video.
     background: a colour, a picture file or "transparent". framing: a camera of the avatar.
@@ -132,6 +132,7 @@ def render(
     head_rotation: "root", "neck" or "camera" in place of the avatar's own choice.
     variant: another set of the avatar's data (`live`). rasterizer: for renderers that splat, by name.
     threads: how many the encoder may use. crf, preset: x264's.
+    driver_options, renderer_options: passed on by name, as {"smile": 0.5} to the driver viseme.
 
     Returns a `Report`. Raises MarotteError for what the user can mend; `out` appears only when it
     is whole.

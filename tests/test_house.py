@@ -38,7 +38,7 @@ def test_files_stay_short():
 
 def test_bare_folder_names_are_never_in_use():
     code = (
-        "import marotte.runtime.offline, marotte.drivers.acoustic, marotte.renderers.mesh, sys;"
+        "import marotte.runtime.offline, marotte.drivers.viseme, marotte.renderers.mesh, sys;"
         f"print([name for name in {sorted(BARE)} if name in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -4,6 +4,8 @@ import argparse
 import sys
 from contextlib import closing
 
+from marotte.runtime.cli import viseme_options
+
 # What `marotte.render` calls the same.
 _OPTIONS = (
     "avatar driver renderer size fps background framing start duration motion motion_basis motion_fps jaw "
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sound.add_argument("--start", type=float, default=0.0, metavar="SECONDS", help="begin there in the sound")
     sound.add_argument("--duration", type=float, metavar="SECONDS", help="use so much of it")
     motion = parser.add_argument_group("motion")
-    motion.add_argument("--driver", help="where motion comes from (acoustic)")
+    motion.add_argument("--driver", help="where motion comes from (viseme)")
     motion.add_argument("--motion", metavar="FILE", help="play this motion: .npz, .npy, .pt or a Live Link Face .csv")
     motion.add_argument("--motion-basis", help="expression basis of a file that does not say it")
     motion.add_argument("--motion-fps", help="frame rate of a file that does not say it")
@@ -38,12 +40,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     motion.add_argument("--expressiveness", type=float, default=1.0, metavar="0..3", help="1: as driven")
     motion.add_argument("--fix-pose", action="store_true", help="no head motion from the driver")
     motion.add_argument("--smooth", action="store_true", help="ARTalk's Savitzky-Golay smoother on the motion")
-    motion.add_argument("--idle", type=float, default=1.0, metavar="0..2", help="blinks, gaze and breath; 0: none")
+    motion.add_argument(
+        "--idle", type=float, default=1.0, metavar="0..2", help="blinks, gaze, breath, nods; 0: none"
+    )
     motion.add_argument("--seed", type=int, default=0, help="of idle life")
     motion.add_argument(
         "--basis-approx", choices=("jaw+head",), help="show motion of a foreign basis without its expression"
     )
     motion.add_argument("--head-rotation", choices=("root", "neck", "camera"), help="where head rotation goes")
+    viseme_options.add_arguments(parser)
     work = parser.add_argument_group("work")
     work.add_argument("--threads", type=int, metavar="N", help="how many threads to use (all)")
     work.add_argument("--crf", type=int, help="quality of the video, lower is better (18)")
@@ -60,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     limit_threads(arguments.threads)
     with closing(FrameBar("rendering", quiet=arguments.quiet)) as bar:
         options = {name: getattr(arguments, name) for name in _OPTIONS}
+        options["driver_options"] = viseme_options.chosen(arguments)
         report = render(arguments.audio, arguments.out, progress=bar, slow=announce_slow, **options)
     if arguments.quiet:
         return

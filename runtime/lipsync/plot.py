@@ -20,11 +20,16 @@ _SUFFIXES = (".png", ".svg", ".pdf")
 _BILABIAL, _ROUNDED, _VOWEL, _OTHER = "#d1495b", "#8f6bbf", "#edae49", "#cbd5dc"
 
 
-def plot(speech: LabelledSpeech, tracks: Sequence[tuple[str, LipTrack]], path: str | Path) -> None:
+def plot(
+    speech: LabelledSpeech,
+    tracks: Sequence[tuple[str, LipTrack]],
+    path: str | Path,
+    pictures: Sequence[tuple[float, np.ndarray]] = (),
+) -> None:
     """Write strips of 6 s: spectrogram, phones, and the lip gap of each named track, its closures marked.
 
-    Bilabials are shaded. Of long speech the first minute is shown. Raises MarotteError for a name that is none of a
-    plot's.
+    Bilabials are shaded. Of long speech the first minute is shown. pictures: (seconds, pixels [H, W, 3] uint8) to
+    show in a row below the lips, in order of time. Raises MarotteError for a name that is none of a plot's.
     """
     path = Path(path)
     if path.suffix.lower() not in _SUFFIXES:
@@ -36,15 +41,16 @@ def plot(speech: LabelledSpeech, tracks: Sequence[tuple[str, LipTrack]], path: s
 
     seconds = len(speech.samples) / SAMPLE_RATE
     strips = min(max(1, int(np.ceil(seconds / _STRIP))), _MOST_STRIPS)
+    heights = [1.3, 0.45, 1.6, *([1.2] if pictures else [])]
     figure, axes = plt.subplots(
-        3 * strips,
-        figsize=(14, 3.6 * strips),
+        len(heights) * strips,
+        figsize=(14, 1.075 * sum(heights) * strips),
         layout="constrained",
         squeeze=False,
-        gridspec_kw={"height_ratios": [1.3, 0.45, 1.6] * strips},
+        gridspec_kw={"height_ratios": heights * strips},
     )
     for strip in range(strips):
-        sound, phones, lips = axes[3 * strip : 3 * strip + 3, 0]
+        sound, phones, lips, *row = axes[len(heights) * strip :, 0][: len(heights)]
         _draw_sound(sound, speech.samples)
         _draw_phones(phones, speech)
         _draw_lips(lips, speech, tracks)
@@ -52,8 +58,10 @@ def plot(speech: LabelledSpeech, tracks: Sequence[tuple[str, LipTrack]], path: s
             axis.set_xlim(strip * _STRIP, strip * _STRIP + min(_STRIP, seconds))
         for axis in (sound, phones):
             axis.set_xticks([])
+        for axis in row:
+            shown = [(at, pixels) for at, pixels in pictures if strip * _STRIP <= at < (strip + 1) * _STRIP]
+            _draw_pictures(axis, lips, shown)
     axes[0, 0].set_title(f"{speech.text[:120]} ({speech.synthesiser} {speech.voice})".strip(), fontsize="medium")
-    axes[-1, 0].set_xlabel("seconds")
     axes[2, 0].legend(loc="upper right", fontsize="small", frameon=False)
     try:
         with written_whole(path) as part:
@@ -94,8 +102,26 @@ def _draw_lips(axis: Any, speech: LabelledSpeech, tracks: Sequence[tuple[str, Li
         for first, last in closed_episodes(track):
             ends = np.array([first, last + 1]) / float(track.fps)
             axis.plot(ends, [-0.02 - 0.02 * index] * 2, color=line.get_color(), linewidth=3, solid_capstyle="butt")
-    axis.set(ylim=(-0.02 - 0.03 * len(tracks), highest), ylabel="lip gap")
+    axis.set(ylim=(-0.02 - 0.03 * len(tracks), highest), ylabel="lip gap", xlabel="seconds")
     axis.grid(alpha=0.3)
+
+
+def _draw_pictures(axis: Any, lips: Any, shown: Sequence[tuple[float, np.ndarray]]) -> None:
+    """Put the pictures side by side, each under a dotted line in the lips' axis at its time, with a letter for both."""
+    axis.set_axis_off()
+    if not shown:
+        return
+    room = 12
+    height, width = shown[0][1].shape[:2]
+    strip = np.full((height, len(shown) * (width + room) - room, 3), 255, np.uint8)
+    for index, (at, pixels) in enumerate(shown):
+        left = index * (width + room)
+        strip[:, left : left + width] = pixels
+        letter = chr(ord("a") + index % 26)
+        axis.text(left + 8, 8, letter, va="top", fontsize=11, weight="bold")
+        lips.axvline(at, color="black", linewidth=0.6, linestyle=":")
+        lips.text(at, lips.get_ylim()[1], letter, ha="center", va="bottom", fontsize=9, weight="bold")
+    axis.imshow(strip)
 
 
 def _colour(phone: str) -> str:

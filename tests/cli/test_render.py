@@ -14,6 +14,7 @@ import soundfile
 from PIL import Image
 
 import marotte
+from marotte.runtime.arkit import SLOT
 from marotte.runtime.audio.resample import mono_blocks
 from marotte.runtime.audio.source import open_audio
 from marotte.runtime.motion import Motion
@@ -22,6 +23,7 @@ from marotte.runtime.testing import speech_like
 from marotte.runtime.video.probe import probe, read_frames
 from marotte.runtime.video.provenance import read_provenance
 
+DEMO = Path(__file__).parents[2] / "demos" / "speech.wav"
 SMALL = ("--size", "64x48")
 HEAVY = ("numpy", "numba", "scipy", "librosa", "matplotlib", "soundfile", "torch", "PIL", "tqdm", "imageio_ffmpeg")
 
@@ -82,7 +84,7 @@ def test_a_film(desk):
     assert (film.audio_rate, film.audio_channels, film.start, film.audio_start) == (rate, 2, 0, 0)
     assert likeness(heard(desk.out), heard(sound)) > 0.99
     mark = read_provenance(desk.out)
-    assert (mark.generator, mark.avatar, mark.driver) == (f"marotte {marotte.__version__}", "demo", "acoustic")
+    assert (mark.generator, mark.avatar, mark.driver) == (f"marotte {marotte.__version__}", "demo", "viseme")
     assert (mark.motion_basis, mark.approximations) == ("arkit52", ()) and len(mark.avatar_sha256) == 64
     assert [path.name for path in desk.made.iterdir()] == ["film.mp4"]
 
@@ -136,20 +138,21 @@ def test_a_gif_before_a_picture(desk):
     assert film.frames == 5 and film.audio_rate is None
     first = next(iter(read_frames(out)))
     assert np.abs(first[2, 2].astype(int) - (10, 200, 30)).max() < 12
-    assert read_provenance(out).driver == "acoustic"
+    assert read_provenance(out).driver == "viseme"
 
 
 def test_drive_look_and_play(desk):
-    sound, made = desk.sound(seconds=1.0), desk.made / "m.npz"
+    spoken, _ = soundfile.read(DEMO, dtype="float32", start=8000, frames=16000)
+    sound, made = desk.sound(samples=spoken), desk.made / "m.npz"
     result = desk.run("drive", sound, "-o", made, "--duration", "0.8")
     assert (result.code, result.out) == (0, f"{made}: 40 frames, 0.80 s at 50 fps in arkit52\n")
-    assert read_motion(made).about["driver"] == "acoustic" and read_motion(made).about["audio"] == sound.name
+    assert read_motion(made).about["driver"] == "viseme" and read_motion(made).about["audio"] == sound.name
 
     plot, preview = desk.made / "plot.png", desk.made / "preview.mp4"
     result = desk.run("motion", made, "--plot", plot, "--preview", preview)
     assert (result.code, result.err) == (0, "")
     assert "40 frames, 0.80 s at 50 fps, basis arkit52" in result.out and "jaw x" in result.out
-    assert "driver: acoustic" in result.out and f"preview: {preview}, 20 frames" in result.out
+    assert "driver: viseme" in result.out and f"preview: {preview}, 20 frames" in result.out
     assert Image.open(plot).width > 600
     assert probe(preview).frames == 20 and probe(preview).audio_rate is None
 
@@ -198,7 +201,7 @@ def test_info(desk):
         for name, value in rows.items():
             assert name in result.out and value in result.out
     assert facts["marotte"]["version"] == marotte.__version__
-    assert facts["drivers"]["acoustic"] == facts["renderers"]["mesh"] == "available"
+    assert facts["drivers"]["viseme"] == facts["renderers"]["mesh"] == "available"
     assert Path(facts["avatars"]["demo"], "avatar.toml").is_file()
     cuda = facts["devices"]["cuda"]
     if "torch is not installed" in cuda:
@@ -214,3 +217,24 @@ def test_info_into_a_pipe_that_closes(desk):
     done = subprocess.run(desk.command("info"), stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_how_it_speaks(desk):
+    sound, plain, smiling = desk.sound(seconds=0.4), desk.made / "plain.npz", desk.made / "smiling.npz"
+    assert desk.run("drive", sound, "-o", plain).code == 0
+    assert desk.run("drive", sound, "-o", smiling, "--smile", "0.8", "--articulation", "1.2").code == 0
+    corners = SLOT["mouthSmileLeft"]
+    assert (read_motion(smiling).motion.codes[:, corners] > read_motion(plain).motion.codes[:, corners] + 0.2).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--smile", "2"), "smile 2.0 is not a number between 0 and 1"),
+        (("--smile", "0.5", "--driver", "acoustic"), "the driver acoustic has no option 'smile'"),
+    ],
+)
+def test_what_a_driver_cannot_do(desk, options, words):
+    result = desk.run("render", desk.sound(), "-o", desk.out, *SMALL, *options)
+    assert result.code == 2 and words in result.err
+    desk.assert_untouched()

@@ -37,7 +37,7 @@ def strangers(monkeypatch):
 
 
 def test_the_built_in_ones_come_by_entry_point_too():
-    assert {"acoustic", "playback"} <= registry.found("driver").keys()
+    assert {"acoustic", "playback", "viseme"} <= registry.found("driver").keys()
     assert registry.load("driver", "acoustic") is Acoustic
     assert isinstance(registry.create("driver", "acoustic"), Acoustic)
 
