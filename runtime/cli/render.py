@@ -40,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     motion.add_argument("--expressiveness", type=float, default=1.0, metavar="0..3", help="1: as driven")
     motion.add_argument("--fix-pose", action="store_true", help="no head motion from the driver")
     motion.add_argument("--smooth", action="store_true", help="ARTalk's Savitzky-Golay smoother on the motion")
-    motion.add_argument(
-        "--idle", type=float, default=1.0, metavar="0..2", help="blinks, gaze, breath, nods; 0: none"
-    )
+    motion.add_argument("--idle", type=float, default=1.0, metavar="0..2", help="blinks, gaze, breath, nods; 0: none")
     motion.add_argument("--seed", type=int, default=0, help="of idle life")
     motion.add_argument(
         "--basis-approx", choices=("jaw+head",), help="show motion of a foreign basis without its expression"
