@@ -87,14 +87,17 @@ def test_typings_show_the_packages():
         assert link.is_symlink() and link.exists(), f"{link} does not lead anywhere"
 
 
+HELPS = ("render", "motion", "bench", "doctor", "cameras convert", "cameras crop", "cameras turntable", "cameras plot")
+
+
 def _help(command: str) -> str:
-    command_line = [sys.executable, "-m", "marotte", command, "--help"]
+    command_line = [sys.executable, "-m", "marotte", *command.split(), "--help"]
     return subprocess.run(command_line, capture_output=True, text=True, check=True).stdout
 
 
 def test_what_readme_and_help_say_agrees():
     readme = (ROOT / "README.md").read_text()
-    known = "".join(map(_help, ("render", "motion", "bench"))) + "--tests"
+    known = "".join(map(_help, HELPS)) + "--tests"
     for option in set(re.findall(r"`[^`\n]*?(--[a-z-]+)", readme)):
         assert option in known, f"README names {option}, which no help knows"
     for link in re.findall(r"\]\(([\w./-]+)\)", readme):
