@@ -116,7 +116,7 @@ def test_a_full_disk(desk):
         desk.out.write_text("old")
         sound = desk.sound(samples=np.random.default_rng(0).uniform(-0.5, 0.5, 96000))
         film = desk.run("render", sound, "-o", desk.out, *SMALL)
-        motion = desk.run("drive", sound, "-o", desk.made / "m.npz")
+        motion = desk.run("drive", sound, "-o", desk.made / "m.npz", "--driver", "acoustic")  # of noise, but not small
         pictures = desk.run("render", sound, "-o", f"{desk.made}/pictures/", *SMALL)
         for result, name in ((film, str(desk.out)), (motion, "m.npz"), (pictures, "pictures")):
             assert result.code == 2 and not result.out

@@ -16,17 +16,18 @@ from marotte.renderers.mesh import MeshRenderer
 from marotte.runtime.avatar import SHIPPED, load_avatar
 from marotte.runtime.motion import Motion
 from marotte.runtime.offline import drive
-from marotte.runtime.testing import speech_like
 from marotte.runtime.video.probe import probe
 from marotte.runtime.video.provenance import read_provenance
 
 SIZE = (64, 48)
+DEMO = Path(__file__).parents[2] / "demos" / "speech.wav"
 
 
 @pytest.fixture
 def sound(tmp_path) -> Path:
     path = tmp_path / "speech.wav"
-    soundfile.write(path, speech_like(0.6), 16000)
+    speech, _ = soundfile.read(DEMO, dtype="float32", start=8000, frames=9600)
+    soundfile.write(path, speech, 16000)
     return path
 
 
