@@ -11,7 +11,7 @@ which lips can come most of the way to a closure, and at twelve before.
 A mean never quite arrives, but lips that miss a closure are seen at once. So three things act on the mean, each a
 graded amount and never a switch:
 
-- closure: the chance of a bilabial (p, b, m). From .48 on the lips shut and stay shut for three rows, which any
+- closure: the chance of a bilabial (p, b, m). From .45 on the lips shut and stay shut for three rows, which any
   display of 25 frames a second or more shows; below, they come as close as the chance is high. In noise, where
   nothing is sure, less chance will do. Around a closure lips
   are no further apart than they can travel in the time: an open vowel gives way, a close one need not.
@@ -38,7 +38,7 @@ AHEAD, BEHIND = 2, 12
 LEAST_GAP = 0.085
 
 # Whether: chance of a bilabial at its height from which lips begin to close for it, and from which on they shut.
-_SURE = (0.28, 0.48)
+_SURE = (0.25, 0.45)
 # Noise, by the level in dB beside the peak that the sound has not been under lately: from clean to noisy. In noise a
 # chance of a bilabial counts for so much more. What is lately: the lowest level rises so many dB a row.
 _CLEAN, _NOISY, _IN_NOISE, _RISE = -24.0, -12.0, 0.25, 0.2

@@ -169,7 +169,7 @@ def test_a_bilabial_shuts_the_lips_for_three_rows_or_as_long_as_it_lasts(count, 
 
 
 def test_a_doubtful_bilabial_comes_nearer_the_surer_it_is():
-    chances = (0.2, 0.31, 0.35, 0.4, 0.5)
+    chances = (0.15, 0.28, 0.32, 0.36, 0.5)
     nearest = [
         spoken(joined([rows("AA*20", level=-26), rows("PB*3", chance=c), rows("AA*20")])).ceiling[20:23].min()
         for c in chances
