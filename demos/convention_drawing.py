@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from marotte.runtime.camera import FACING, Camera
+from marotte.runtime.camera import FACING, Camera, pinhole
 
 INK, PALE, ACCENT, GOOD = "#22303c", "#b8c4cc", "#d1495b", "#2a9d6f"
 AXIS_COLOURS = {"x": "#d1495b", "y": "#2a9d6f", "z": "#2a6f97"}
@@ -84,9 +84,7 @@ def camera(
     turn = np.array([[np.cos(about_y), 0, np.sin(about_y)], [0, 1, 0], [-np.sin(about_y), 0, np.cos(about_y)]])
     nod = np.array([[1, 0, 0], [0, np.cos(about_x), -np.sin(about_x)], [0, np.sin(about_x), np.cos(about_x)]])
     cx, cy = centre or (size[0] / 2, size[1] / 2)
-    return Camera(
-        FACING @ nod @ turn, np.array([0, 0, distance]), np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1]]), *size
-    )
+    return Camera(FACING @ nod @ turn, np.array([0, 0, distance]), pinhole(focal, focal, cx, cy), *size)
 
 
 def blank(axis: Any, title: str = "") -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from convention_drawing import ACCENT, GOOD, INK, camera, draw_picture, draw_projected
 
-from marotte.runtime.camera import FACING, Camera
+from marotte.runtime.camera import FACING, Camera, pinhole
 from marotte.runtime.cameras.track import Crop
 
 # A 1280x720 video, and a box of it that is not square: the face is off the middle, as in most recordings.
@@ -27,7 +27,7 @@ def _matrix(seen: Camera) -> np.ndarray:
 
 def _principal(seen: Camera, cx: float, cy: float, focal: float | None = None) -> Camera:
     f = focal or seen.K[0, 0]
-    return replace(seen, K=np.array([[f, 0, cx], [0, f, cy], [0, 0, 1]]))
+    return replace(seen, K=pinhole(f, f, cx, cy))
 
 
 def _faults() -> dict[str, tuple[Camera, str]]:

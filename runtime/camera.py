@@ -95,6 +95,11 @@ class Camera:
         return replace(self, R=turned, t=self.R @ (pivot - rotation @ pivot) + self.t)
 
 
+def pinhole(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
+    """Return K [3, 3] of focal lengths and a principal point in pixels."""
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+
+
 def facing_camera(
     target: Sequence[float] | np.ndarray, distance: float, height: float, size: tuple[int, int]
 ) -> Camera:
@@ -109,7 +114,7 @@ def facing_camera(
     return Camera(
         R=FACING,
         t=np.array([0.0, 0.0, distance]) - FACING @ np.asarray(target, np.float64),
-        K=np.array([[focal, 0, width / 2], [0, focal, rows / 2], [0, 0, 1]]),
+        K=pinhole(focal, focal, width / 2, rows / 2),
         width=width,
         height=rows,
     )

@@ -14,7 +14,7 @@ import numpy as np
 from marotte.errors import MarotteError
 from marotte.models.plain_files import read_json
 from marotte.runtime.affine import resize
-from marotte.runtime.camera import FACING, Camera
+from marotte.runtime.camera import FACING, Camera, pinhole
 
 # World units per FLAME unit: the format's vertices, and so its translations, are four times metres.
 UNIT = 4.0
@@ -95,7 +95,7 @@ def imavatar_to_opencv(world_mat: Any, intrinsics: Any, width: int, height: int)
         # From x right, y up, z backward to x right, y down, z forward.
         R=FACING @ world_mat[:, :3],
         t=FACING @ world_mat[:, 3],
-        K=np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]]),
+        K=pinhole(fx, fy, cx, cy),
         width=width,
         height=height,
         space="video",

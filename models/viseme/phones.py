@@ -12,7 +12,6 @@ INDEX = {phone: index for index, phone in enumerate(PHONES)}
 SILENCE = INDEX["SIL"]
 VOWELS = tuple("IY IH EY EH AE AA AH AO OW UW YY ER".split())
 BILABIALS = ("PB", "M")
-LABIODENTALS = ("FV",)
 SIBILANTS = ("SZ", "SH", "CH")
 # Back vowels with rounded lips; YY holds the front ones (y, oe).
 BACK_ROUNDED = ("AO", "OW", "UW")

@@ -35,6 +35,14 @@ def focal_lengths(track: CameraTrack, only: float | None = None) -> list[str]:
     return [f"focal length: {there}, the format has {f'{only:g} px for good' if only else 'one for all'}"]
 
 
+def own_lenses(track: CameraTrack, least: float) -> list[str]:
+    """Name what frames' K differ by from the first frame's, where that is more than `least` pixels."""
+    off = max(float(np.abs(c.K - track.cameras[0].K).max()) for c in track.cameras)
+    if off <= least:
+        return []
+    return [f"each frame's own focal length and principal point: up to {off:.3g} px from the first frame's"]
+
+
 def picture_size(track: CameraTrack, only: tuple[int, int]) -> list[str]:
     """Name the pictures' sizes where they are not the one that the format has."""
     sizes = sorted({(c.width, c.height) for c in track.cameras} - {only})

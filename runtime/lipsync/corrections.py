@@ -10,14 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from marotte.runtime.contracts import SAMPLE_RATE
 from marotte.runtime.lipsync.labelled import Span
 from marotte.runtime.lipsync.phonesets import Shares
 
-RATE = 16000
-
 # Levels are measured every 5 ms, in dB above the mean power of the whole.
 _HOP = 80
-_SECONDS = _HOP / RATE
+_SECONDS = _HOP / SAMPLE_RATE
 _SILENT, _LOUD = -35.0, -15.0
 
 # The closure of espeak's unvoiced stop begins where the level falls by so many dB and stays low until the burst.
@@ -260,7 +259,7 @@ def _breathed_into(following: Sequence[Phone]) -> str:
 
 def _settle(samples: np.ndarray, level: np.ndarray, line: _Line) -> tuple[Span, ...]:
     """Make what is silent beside a pause, or for long, a pause too, and end the line with the sound."""
-    duration = len(samples) / RATE
+    duration = len(samples) / SAMPLE_RATE
     line.cut(duration)
     line.until(duration, "SIL")
     settled = _Line()

@@ -15,7 +15,8 @@ import soundfile
 from scipy.signal import resample_poly
 
 from marotte.errors import MarotteError, unknown_name
-from marotte.runtime.lipsync.corrections import RATE, Phone, flite_spans
+from marotte.runtime.contracts import SAMPLE_RATE
+from marotte.runtime.lipsync.corrections import Phone, flite_spans
 from marotte.runtime.lipsync.festival_phones import from_festival, plain_symbol
 from marotte.runtime.lipsync.labelled import LabelledSpeech
 
@@ -202,12 +203,12 @@ def _whole(report: str, labels: Path) -> bool:
 def _load(folder: Path, number: int, text: str, voice: str) -> LabelledSpeech | None:
     """Read what festival saved of one text."""
     samples, rate = soundfile.read(folder / f"{number}.wav", dtype="float32")
-    if rate != RATE:
-        samples = np.clip(resample_poly(samples, RATE, rate), -1, 1).astype(np.float32)
+    if rate != SAMPLE_RATE:
+        samples = np.clip(resample_poly(samples, SAMPLE_RATE, rate), -1, 1).astype(np.float32)
     known = VOICES[voice]
     lines = (folder / f"{number}.lab").read_text("latin-1").splitlines()[1:]  # "end 100 symbol", after a header
     fields = [line.split(maxsplit=2) for line in lines]
-    duration = len(samples) / RATE
+    duration = len(samples) / SAMPLE_RATE
     scale = duration / float(fields[-1][0]) if known.rescale and fields else 1.0
     phones, start = [], 0.0
     for end, _, symbol in fields:

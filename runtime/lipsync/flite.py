@@ -10,7 +10,8 @@ import soundfile
 from scipy.signal import resample_poly
 
 from marotte.errors import MarotteError
-from marotte.runtime.lipsync.corrections import RATE, Phone, flite_spans
+from marotte.runtime.contracts import SAMPLE_RATE
+from marotte.runtime.lipsync.corrections import Phone, flite_spans
 from marotte.runtime.lipsync.labelled import LabelledSpeech
 from marotte.runtime.lipsync.phonesets import from_arpabet
 
@@ -51,8 +52,8 @@ def speak(
             raise MarotteError(f"flite could not speak {text[:60]!r} with voice {voice}: {done.stderr.strip()[:200]}")
         samples, rate = soundfile.read(sound, dtype="float32")
     phones = _phones(done.stdout)
-    if rate != RATE:
-        samples = resample_poly(samples, RATE, rate).astype(np.float32)
+    if rate != SAMPLE_RATE:
+        samples = resample_poly(samples, SAMPLE_RATE, rate).astype(np.float32)
     return LabelledSpeech(samples, flite_spans(samples, phones), text, "en", voice, "flite")
 
 

@@ -12,6 +12,7 @@ import os
 from fnmatch import fnmatch
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -54,3 +55,16 @@ def seeded_array(reference):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.seeded_array
+
+
+@pytest.fixture(scope="session")
+def fixtures(reference) -> Path:
+    """The published systems' camera files."""
+    return reference / "cameras" / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def truth(fixtures) -> dict[str, np.ndarray]:
+    """The cameras and points that all of them describe."""
+    with np.load(fixtures / "truth.npz") as arrays:
+        return dict(arrays)

@@ -40,17 +40,6 @@ VIDEO = (1920, 1080)
 
 
 @pytest.fixture(scope="module")
-def fixtures(reference):
-    return reference / "cameras" / "fixtures"
-
-
-@pytest.fixture(scope="module")
-def truth(fixtures):
-    with np.load(fixtures / "truth.npz") as arrays:
-        return dict(arrays)
-
-
-@pytest.fixture(scope="module")
 def chain(fixtures):
     return json.loads((fixtures / "crop_chain.json").read_text())
 

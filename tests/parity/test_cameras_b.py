@@ -49,17 +49,6 @@ FLOAT32_FORMATS = {"gaussian-talker", "gagavatar", "metrical", "pytorch3d"}
 
 
 @pytest.fixture(scope="module")
-def fixtures(reference):
-    return reference / "cameras" / "fixtures"
-
-
-@pytest.fixture(scope="module")
-def truth(fixtures):
-    with np.load(fixtures / "truth.npz") as arrays:
-        return dict(arrays)
-
-
-@pytest.fixture(scope="module")
 def read(fixtures, truth):
     """Read a fixture as its format, with the unit that FaceLift's file does not say."""
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from marotte.errors import MarotteError
 from marotte.models.plain_files import read_json, write_whole
-from marotte.runtime.camera import Camera
+from marotte.runtime.camera import Camera, pinhole
 from marotte.runtime.cameras import values
 from marotte.runtime.cameras.formats.format import Format
 from marotte.runtime.cameras.formats.record import RECORD, crop_to_record, record_of, record_to_crop
@@ -55,7 +55,7 @@ def facelift_to_opencv(frame: Any, unit: float = 1.0, path: Path = Path("camera"
         raise MarotteError(
             f"{path}: {where}.w2c has the last row {w2c[3].tolist()}, expected 0, 0, 0, 1: is it transposed?"
         )
-    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    K = pinhole(fx, fy, cx, cy)
     fields: dict[str, Any] = {"R": w2c[:3, :3], "t": w2c[:3, 3], "K": K, "width": width, "height": height}
     return values.camera(path, where, **fields, space="video", unit=unit)
 

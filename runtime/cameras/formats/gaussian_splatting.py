@@ -19,7 +19,7 @@ import numpy as np
 from marotte.errors import MarotteError
 from marotte.models.plain_files import packed_npz, write_whole
 from marotte.models.safe_files import read_npz
-from marotte.runtime.camera import Camera
+from marotte.runtime.camera import Camera, pinhole
 from marotte.runtime.cameras import losses, values
 from marotte.runtime.cameras.formats.format import Format
 from marotte.runtime.cameras.formats.record import RECORD, crop_to_record, record_of, record_to_crop
@@ -57,7 +57,7 @@ def inria_to_opencv(given: InriaCamera) -> Camera:
     """Return the camera, with a centred principal point. Raises MarotteError where the fields are none."""
     width, height = given.width, given.height
     fx, fy = width / (2 * np.tan(given.FoVx / 2)), height / (2 * np.tan(given.FoVy / 2))
-    return Camera(np.asarray(given.R).T, given.T, _K(fx, fy, width / 2, height / 2), width, height)
+    return Camera(np.asarray(given.R).T, given.T, pinhole(fx, fy, width / 2, height / 2), width, height)
 
 
 def opencv_to_viewer(camera: Camera) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def viewer_to_opencv(item: Any, unit: float = 1.0, path: Path = Path("camera"), 
     R = values.numbers(path, item, "rotation", (3, 3), where).T
     t = -R @ values.numbers(path, item, "position", (3,), where)
     fx, fy = (values.number(path, item, key, where) for key in ("fx", "fy"))
-    K = _K(fx, fy, width / 2, height / 2)
+    K = pinhole(fx, fy, width / 2, height / 2)
     return values.camera(path, where, R=R, t=t, K=K, width=width, height=height, space="video", unit=unit)
 
 
@@ -128,7 +128,7 @@ def _read_npz(path: Path, options: Mapping[str, Any]) -> CameraTrack:
     crop = _crop(path, arrays)
     cameras = tuple(
         values.camera(
-            path, f"camera {i}", R=R[i].T, t=T[i], K=_K(*lens[i]), width=w, height=h, space="video", unit=UNIT
+            path, f"camera {i}", R=R[i].T, t=T[i], K=pinhole(*lens[i]), width=w, height=h, space="video", unit=UNIT
         )
         for i, (w, h) in enumerate(sizes)
     )
@@ -199,10 +199,6 @@ def _is_npz(path: Path) -> bool:
             return {"R_stored.npy", "T_stored.npy", "intr.npy"} <= set(archive.namelist())
     except (OSError, ValueError, zipfile.BadZipFile):
         return False
-
-
-def _K(fx: float, fy: float, cx: float, cy: float) -> np.ndarray:
-    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
 
 
 FORMATS = (

@@ -19,7 +19,7 @@ from marotte.errors import MarotteError
 from marotte.models.plain_files import read_json, write_whole
 from marotte.models.safe_files import read_any
 from marotte.models.torch_writer import write_torch
-from marotte.runtime.camera import FACING, Camera
+from marotte.runtime.camera import FACING, Camera, pinhole
 from marotte.runtime.cameras import losses, values
 from marotte.runtime.cameras.formats.format import Format
 from marotte.runtime.cameras.formats.record import RECORD, crop_to_record, record_of, record_to_crop
@@ -98,7 +98,7 @@ def _read(path: Path, options: Mapping[str, Any]) -> CameraTrack:
         frames = [{"img_id": i} for i in range(count)]
     else:
         raise MarotteError(f"{folder} has no {_SPLITS[0]}: give the size of the pictures (--size), such as 512x512")
-    K = np.array([[focal, 0, cx], [0, focal, cy], [0, 0, 1]])
+    K = pinhole(focal, focal, cx, cy)
     ids = [frame["img_id"] for frame in frames]
     cameras = []
     for i in ids:

@@ -209,11 +209,8 @@ def _name(track: CameraTrack, index: int) -> str:
 
 
 def _losses(track: CameraTrack) -> list[str]:
-    lost = []
     first = track.cameras[0]
-    off = max(float(np.abs(camera.K - first.K).max()) for camera in track.cameras)
-    if off > losses.TINY:
-        lost.append(f"each frame's own focal length and principal point: up to {off:.3g} px from the first frame's")
+    lost = losses.own_lenses(track, losses.TINY)
     least = min(float(camera.K[:2, 2].min()) for camera in track.cameras)
     if least < 0:
         lost.append(f"the sign of the principal point: {least:.4g} px, left of or above the picture")

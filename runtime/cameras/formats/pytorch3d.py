@@ -17,7 +17,7 @@ import numpy as np
 from marotte.errors import MarotteError
 from marotte.models.plain_files import packed_npz, read_json, write_whole
 from marotte.models.safe_files import read_any
-from marotte.runtime.camera import Camera
+from marotte.runtime.camera import Camera, pinhole
 from marotte.runtime.cameras import values
 from marotte.runtime.cameras.formats.format import Format
 from marotte.runtime.cameras.formats.record import crop_from
@@ -61,8 +61,7 @@ def pytorch3d_to_opencv(
     (fx, fy), (cx, cy) = (
         (focal_length * half, size / 2 - half * principal_point) if in_ndc else (focal_length, principal_point)
     )
-    K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
-    return Camera(_VIEW @ R.T, _VIEW @ T, K, width, height, "picture", unit)
+    return Camera(_VIEW @ R.T, _VIEW @ T, pinhole(fx, fy, cx, cy), width, height, "picture", unit)
 
 
 def _table(path: Path) -> Mapping[str, Any]:

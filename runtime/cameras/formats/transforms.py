@@ -300,12 +300,7 @@ def _write_nerf(track: CameraTrack, path: Path) -> None:
 
 
 def _insta_losses(track: CameraTrack) -> list[str]:
-    first = track.cameras[0]
-    lost = []
-    off = max(float(np.abs(camera.K - first.K).max()) for camera in track.cameras)
-    if off > 0:
-        lost.append(f"each frame's own focal length and principal point: up to {off:.3g} px from the first frame's")
-    return lost + insta_flame.losses(track)
+    return losses.own_lenses(track, 0) + insta_flame.losses(track)
 
 
 def _nerf_losses(track: CameraTrack) -> list[str]:
