@@ -160,14 +160,18 @@ class RenderStream:
     """One face: an avatar opened by a renderer, with its state.
 
     width, height: of its pictures. fps: its native rate, None where any will do.
-    camera: the fixed camera of this avatar, None where it takes any. lap: called with the name of
-    each stage of a picture as it ends, by renderers that have stages; set it to time them.
+    camera: the fixed camera of this avatar, None where it takes any. batch: how many frames it likes
+    to get at once, where there are as many. in_flight: how many batches it works on at a time; 1
+    where `submit` returns only when the work is done. lap: called with the name of each stage of a
+    picture as it ends, by renderers that have stages; set it to time them.
     """
 
     width: int
     height: int
     fps: Fraction | None = None
     camera: Camera | None = None
+    batch: int = 8
+    in_flight: int = 1
     lap: Callable[[str], None] = staticmethod(ignore_stage)
 
     def reset(self) -> None:

@@ -17,7 +17,15 @@ from marotte.runtime.avatar import Avatar
 from marotte.runtime.background import Background
 from marotte.runtime.bridge import Bridge, MotionOptions, condition
 from marotte.runtime.clock import frame_count, frame_ticks
-from marotte.runtime.contracts import SAMPLE_RATE, Drive, Driver, Renderer, RenderOptions, ignore_stage
+from marotte.runtime.contracts import (
+    SAMPLE_RATE,
+    Drive,
+    Driver,
+    Pending,
+    Renderer,
+    RenderOptions,
+    ignore_stage,
+)
 from marotte.runtime.frames import Frames
 from marotte.runtime.idle import Idle, IdleOptions
 from marotte.runtime.join import FeatureJoin
@@ -25,9 +33,6 @@ from marotte.runtime.motion import Motion, concatenate, empty
 from marotte.runtime.registry import create
 from marotte.runtime.retime import Retimer
 from marotte.runtime.smoothing import MotionSmoother
-
-# Frames given to the renderer at once: enough to fill two cores, few enough to stay small.
-BATCH = 8
 
 DEFAULT_FPS = Fraction(25)
 
@@ -147,9 +152,10 @@ class Session:
 
     def frames(self) -> Iterator[Frames]:
         """Make and return the pictures that are decided and not yet taken."""
-        while self._drives:
-            drive = self._drives.popleft()
-            frames = self._renderer.submit([(self._face, drive)]).result()[0]
+        while self._drives or self._pending:
+            while self._drives and len(self._pending) < self._face.in_flight:
+                self._pending.append(self._renderer.submit([(self._face, self._drives.popleft())]))
+            frames = self._pending.popleft().result()[0]
             self._lap("render")
             yield frames
 
@@ -180,6 +186,7 @@ class Session:
         self._finished = False
         self._waiting = empty(self.fps, self._driver.basis)
         self._drives: deque[Drive] = deque()
+        self._pending: deque[Pending] = deque()
 
     def _smoothed(self, motion: Motion) -> Motion:
         if self._smoother is None or not len(motion):
@@ -193,7 +200,7 @@ class Session:
         stop = self._drawn + len(self._waiting)
         ready = self._join.ready(self._drawn, stop) if self._join else stop
         while self._drawn < ready:
-            count = min(BATCH, ready - self._drawn)
+            count = min(self._face.batch, ready - self._drawn)
             self._drives.append(self._drive(self._waiting[:count]))
             self._waiting = self._waiting[count:]
             self._drawn += count

@@ -122,6 +122,39 @@ def test_what_is_not_taken_comes_with_the_next_call(avatar, loudness, bars):
     assert ticks[0] == 0 and len(ticks) == 57
 
 
+def test_a_renderer_may_have_several_batches_in_flight(avatar, loudness, bars):
+    class Deferred(bars):
+        def __init__(self):
+            self.submitted = self.most = self.taken = 0
+
+        def open(self, avatar, options):
+            stream = super().open(avatar, options)
+            stream.batch, stream.in_flight = 4, 3
+            return stream
+
+        def submit(self, work):
+            self.submitted += 1
+            self.most = max(self.most, self.submitted - self.taken)
+            owner, render = self, super().submit
+
+            class Later:
+                def result(self):
+                    owner.taken += 1
+                    return render(work).result()
+
+            return Later()
+
+    sound = np.linspace(0, 0.2, 16000, dtype=np.float32)
+    expected = pictures(Session(loudness(), bars(), avatar, options()), [sound])
+    renderer = Deferred()
+    session = Session(loudness(), renderer, avatar, options())
+    first = next(session.feed(sound))  # what is in flight then is not lost
+    ticks, pixels = pictures(session, [])
+    assert renderer.most == 3 and len(first.ticks) == 4
+    assert np.array_equal(np.concatenate([first.ticks, ticks]), expected[0])
+    assert np.array_equal(np.concatenate([first.pixels, pixels]), expected[1])
+
+
 def test_a_finished_session_wants_a_reset(avatar, loudness, bars):
     session = Session(loudness(), bars(), avatar, options())
     pictures(session, [SOUND])
