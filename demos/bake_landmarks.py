@@ -16,7 +16,7 @@ def landmarks(head: Head, rig: Rig) -> dict[str, np.ndarray]:
     skin = FrontView(head.points, head.triangles[body], LOW, HIGH, STEP)
     places = _jaw_line(head, rig)
     hits = [_at_vertex(head, vertex) for vertex in places]
-    for x, y in [*_brows(), *_nose(skin), *_eyes(head, whole), *_mouth(head, skin)]:
+    for x, y in [*_brows(), *_nose(skin), *_eyes(head, whole, skin), *_mouth(head, skin)]:
         face, weights = skin.hit(x, y)
         hits.append((int(body[face]), weights))
     return {
@@ -77,8 +77,11 @@ def _nose(skin: FrontView) -> list[tuple[float, float]]:
     return bridge + [(x, base + lift) for x, lift in places]
 
 
-def _eyes(head: Head, whole: FrontView) -> list[tuple[float, float]]:
-    """Six points per eye around its visible part: outer corner, upper lid twice, inner corner, lower lid twice."""
+def _eyes(head: Head, whole: FrontView, skin: FrontView) -> list[tuple[float, float]]:
+    """Six points per eye around its visible part: outer corner, upper lid twice, inner corner, lower lid twice.
+
+    On the lids: just outside of the visible eye the skin may be the socket behind it.
+    """
     result = []
     part = np.where(whole.face >= 0, head.part[head.triangles[whole.face, 0]], -1)
     for name in ("eye_right", "eye_left"):
@@ -88,7 +91,11 @@ def _eyes(head: Head, whole: FrontView) -> list[tuple[float, float]]:
         def rim(share, top, rows=rows, columns=columns, low=low, high=high):
             column = round(low + share * (high - low))
             inside = rows[columns == column]
-            return tuple(whole.position(column, inside.max() + 1.5 if top else inside.min() - 1.5))
+            edge, away = (inside.max(), 1) if top else (inside.min(), -1)
+            eye = whole.depth[edge, column]
+            beyond = edge + away * np.arange(1, 20)
+            lid = beyond[skin.depth[beyond, column] > eye - 0.003][0]
+            return tuple(whole.position(column, lid))
 
         first = tuple(whole.position(low - 1.5, np.mean(rows[columns == low])))
         last = tuple(whole.position(high + 1.5, np.mean(rows[columns == high])))

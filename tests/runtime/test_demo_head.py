@@ -252,3 +252,9 @@ def test_the_avatar_describes_this_very_file():
     from marotte.runtime.avatar import load_avatar
 
     assert load_avatar("demo").head_path == HEAD
+
+
+def test_the_eyes_landmarks_lie_on_the_lids(head):
+    eyes = landmarks(head)[36:48]
+    assert np.ptp(eyes[:, 2]) < 0.012, "one of them lies in the socket behind the lids"
+    assert np.abs(eyes[[0, 1, 2, 3, 4, 5]] * (-1, 1, 1) - eyes[[9, 8, 7, 6, 11, 10]]).max() < 0.002
