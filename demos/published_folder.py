@@ -231,8 +231,7 @@ def write_data(
     records: list[dict[str, Any]] = []
     points = head.landmarks3d(head.imavatar(states.expression, states.full_pose).vertices)
     for index, (picture, camera) in enumerate(zip(rgba, cameras, strict=True)):
-        share = picture[..., 3:].astype(np.float32) / 255
-        picture[..., :3] = np.round(picture[..., :3] * share + 255 * (1 - share))  # a studio is white
+        picture[picture[..., 3] == 0] = (255, 255, 255, 0)
         Image.fromarray(picture).save(out / "images" / f"{index + 1}.png")
         world_mat, intrinsics = opencv_to_imavatar(camera)
         records.append(

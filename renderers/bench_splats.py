@@ -1,12 +1,18 @@
-"""Benchmark cases of splatting: the rasterizer and its slow twin, and the per-frame update of an avatar's Gaussians."""
+"""Benchmark cases of splatting: every rasterizer that is here, and the per-frame update of an avatar's Gaussians.
+
+On CUDA a call draws many pictures and waits once, at its end: what counts there is how many come out.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from marotte.models.rotations import rotvec_to_matrix
 from marotte.models.splatting_avatar import SplattingAvatar
 from marotte.models.splatting_numba import SplattingEvaluator
-from marotte.renderers.rasterizers import rasterize
+from marotte.renderers.devices import why_no_cuda
+from marotte.renderers.gaussians import Gaussians
+from marotte.renderers.rasterizers import backends, first_use, rasterize, tensors
 from marotte.renderers.rasterizers.cpu import Workspace
 from marotte.renderers.rasterizers.published import PublishedSettings
 from marotte.renderers.rasterizers.scenes import head_scene
@@ -14,14 +20,26 @@ from marotte.runtime.bench import Case, Lap, Request
 
 # FLAME's mesh has so many vertices.
 _VERTICES = 5023
+# Pictures of one call on CUDA, and of one batch.
+_PICTURES = 32
+# Colours, and the features of a network that paints the picture.
+_CHANNELS = (3, 32)
+
+_Prepare = Callable[[], Callable[[Lap], Mapping[str, float]]]
 
 
 def cases(request: Request) -> Iterator[Case]:
-    """Yield `rasterizer/cpu` for each size and count, its slow twin for the smallest, and `update/cpu`."""
+    """Yield `rasterizer/cpu` for each size and count, its slow twin for the smallest, and `update/cpu`.
+
+    On a machine with a CUDA device also each rasterizer that can be used there, picture by picture, and ours in
+    batches too.
+    """
     for size in request.sizes:
         for count in request.gaussians:
             settings = {"gaussians": count, "size": size}
             yield Case("rasterizer/cpu", settings, _rasterizer(count, size))
+            if not why_no_cuda(thorough=False):
+                yield from _on_cuda(settings)
     smallest = {"gaussians": min(request.gaussians), "size": min(request.sizes)}
     slow = _slow_twin(smallest["gaussians"], smallest["size"])
     yield Case("rasterizer/reference", smallest, slow, frames=1, twin_of="rasterizer/cpu")
@@ -29,7 +47,87 @@ def cases(request: Request) -> Iterator[Case]:
         yield Case("update/cpu", {"gaussians": count, "vertices": _VERTICES}, _update(count))
 
 
-def _rasterizer(count: int, size: int) -> Callable[[], Callable[[Lap], Mapping[str, float]]]:
+def _on_cuda(settings: Mapping[str, int]) -> Iterator[Case]:
+    for channels in _CHANNELS:
+        for name in backends.on_cuda():
+            scene = (settings["gaussians"], settings["size"], channels)
+            said = {**settings, "channels": channels}
+            single = _singly(name, *scene)
+            yield Case(f"rasterizer/{name}", {**said, "batch": 1}, single, frames_a_call=_PICTURES)
+            if name == "triton":
+                batched = _in_batches(*scene)
+                yield Case(f"rasterizer/{name}", {**said, "batch": _PICTURES}, batched, frames_a_call=_PICTURES)
+
+
+def _singly(name: str, count: int, size: int, channels: int, device: str = "cuda") -> _Prepare:
+    """Return the case of one picture after another by a rasterizer for CUDA devices."""
+
+    def prepare() -> Callable[[Lap], Mapping[str, float]]:
+        import torch
+
+        gaussians, views = _heads(count, size, channels, device)
+        background = torch.ones(channels, device=device)
+        first_use.check(name, gaussians, gaussians.means.device)
+        module = backends.load(name)
+        facts = {"passes": module.passes(channels)} if hasattr(module, "passes") else {}
+
+        def call(lap: Lap) -> Mapping[str, float]:
+            for view in views:
+                module.draw(gaussians, view, background, depth=False)
+            torch.cuda.synchronize()
+            return facts
+
+        return call
+
+    return prepare
+
+
+def _in_batches(count: int, size: int, channels: int, device: str = "cuda") -> _Prepare:
+    """Return the case of all pictures in one batch by our rasterizer for CUDA devices."""
+
+    def prepare() -> Callable[[Lap], Mapping[str, float]]:
+        import torch
+
+        from marotte.renderers.rasterizers.batch import GaussianBatch, Views
+        from marotte.renderers.rasterizers.triton_backend import Workspace as DeviceWorkspace
+        from marotte.renderers.rasterizers.triton_backend import draw_batch
+
+        gaussians, views = _heads(count, size, channels, device)
+        background, workspace = torch.ones(channels, device=device), DeviceWorkspace()
+        first_use.check("triton", gaussians, gaussians.means.device)
+        # A face moves, so every picture has its own means and rotations; the rest is one avatar's.
+        each = (len(views), 1, 1)
+        assert gaussians.quats_wxyz is not None
+        batch = GaussianBatch(
+            means=gaussians.means.repeat(each),
+            opacities=gaussians.opacities,
+            quats_wxyz=gaussians.quats_wxyz.repeat(each),
+            scales=gaussians.scales,
+            features=gaussians.features,
+        )
+
+        def call(lap: Lap) -> Mapping[str, float]:
+            stacked = Views.stack(views, device)
+            draw_batch(batch, stacked, background, workspace=workspace)
+            while workspace.overflowed():
+                draw_batch(batch, stacked, background, workspace=workspace)
+            torch.cuda.synchronize()
+            return {"pairs": workspace.ticket.pairs / len(views)} if workspace.ticket else {}
+
+        return call
+
+    return prepare
+
+
+def _heads(count: int, size: int, channels: int, device: str) -> tuple[Gaussians, list[PublishedSettings]]:
+    """Return a head on a torch device and views of it, turned step by step."""
+    gaussians, camera = head_scene(count, size=size, channels=channels)
+    turns = rotvec_to_matrix(np.outer(np.linspace(-0.2, 0.2, _PICTURES), (0, 1, 0)))
+    views = [PublishedSettings.from_camera(camera.moved(turn, np.zeros(3))) for turn in turns]
+    return tensors.as_tensors(gaussians, device), views
+
+
+def _rasterizer(count: int, size: int) -> _Prepare:
     def prepare() -> Callable[[Lap], Mapping[str, float]]:
         gaussians, camera = head_scene(count, size=size)
         settings, workspace = PublishedSettings.from_camera(camera), Workspace()

@@ -1,11 +1,38 @@
 """Fixtures that several folders of tests share."""
 
 import importlib.util
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+LOAD = """
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("interpreted", {path!r})
+module = module_from_spec(spec)
+spec.loader.exec_module(module)
+getattr(module, {name!r})(*{arguments!r})
+"""
+
+# Measuring its coverage would make the interpreter twice as slow.
+INTERPRET = """
+import sys
+if "coverage" in sys.modules and (measured := sys.modules["coverage"].Coverage.current()):
+    measured.stop()
+import triton
+"""
+
 DEMOS = Path(__file__).resolve().parents[1] / "demos"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_of_torch_a_worker():
+    """Several workers with several threads each would wait for each other."""
+    if "torch" in sys.modules and "PYTEST_XDIST_WORKER" in os.environ:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +44,28 @@ def published(tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "published"
     module.write(out, frames=6, size=192, variant="live")
     return out
+
+
+@pytest.fixture(scope="module", params=["interpreter", "cuda"])
+def on_triton(request):
+    """Call a function of the test's file by name with a device, and other arguments, that repr shows whole.
+
+    Triton decides when it is imported whether to interpret: that is done in a process of its own.
+    """
+    torch = pytest.importorskip("torch")
+    if request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+        yield lambda name, *arguments: getattr(request.module, name)("cuda", *arguments)
+        return
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("TRITON_INTERPRET", "1")
+            patch.setenv("OMP_NUM_THREADS", "1")
+            pool.submit(exec, INTERPRET, {}).result()
+        path = request.module.__file__
+
+        def call(name, *arguments):
+            pool.submit(exec, LOAD.format(path=path, name=name, arguments=("cpu", *arguments)), {}).result()
+
+        yield call

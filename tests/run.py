@@ -26,9 +26,11 @@ def main() -> int:
         print("==", name, *arguments, flush=True)
         if code := subprocess.call([BIN / name, *arguments], cwd=ROOT, env=environment):
             return code
-    measured = ["-n", "auto", "--cov", "--cov-report=term"]
+    # One thread of matrix products a worker: more wait for each other, spinning.
+    one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    measured = ["-n", "auto", "--dist", "loadgroup", "--cov", "--cov-report=term"]
     print("== pytest", flush=True)
-    return subprocess.call([sys.executable, "-m", "pytest", *(chosen or measured)], cwd=ROOT)
+    return subprocess.call([sys.executable, "-m", "pytest", *(chosen or measured)], cwd=ROOT, env=one_thread)
 
 
 if __name__ == "__main__":
