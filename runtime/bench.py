@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import marotte
-from marotte.errors import MarotteError
+from marotte.errors import MarotteError, unknown_name
 from marotte.runtime.info import cores, processor
 from marotte.runtime.registry import found, load
 
@@ -33,11 +33,13 @@ Lap = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Request:
-    """What to measure. sizes: of square pictures; gaussians: how many in a scene."""
+    """What to measure. sizes: of square pictures; gaussians: how many in a scene; driver: one driver alone, with
+    what takes too long to be measured unasked."""
 
     sizes: tuple[int, ...] = (512,)
     gaussians: tuple[int, ...] = (20000, 60000)
     frames: int = 30
+    driver: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,14 @@ class Result:
 def all_cases(request: Request, only: str = "") -> list[Case]:
     """Return the cases of every plug-in whose names contain `only`."""
     cases = [case for name in found("benchmark") for case in load("benchmark", name)(request)]
+    if request.driver:
+        if request.driver not in found("driver"):
+            raise unknown_name("driver", request.driver, found("driver"))
+        cases = [case for case in cases if case.name == f"drive/{request.driver}"]
+        if not cases:
+            raise MarotteError(
+                f"the driver {request.driver} cannot be measured alone: `marotte info` says what it needs"
+            )
     chosen = [case for case in cases if only in case.name]
     if not chosen:
         names = ", ".join(sorted({case.name for case in cases}))
@@ -141,6 +151,7 @@ def report(results: list[Result]) -> dict[str, Any]:
             "marotte": marotte.__version__,
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "numba")},
+            **({"torch": sys.modules["torch"].__version__} if "torch" in sys.modules else {}),
         },
         "commit": commit(),
         "protocol": "CPU-ms: process time at one thread; wall: at all threads; medians and 95th percentiles after "
@@ -226,16 +237,20 @@ def _ignore(name: str) -> None:
 
 
 class _Threads:
-    """So many numba threads inside the block; None for all."""
+    """So many threads of numba and torch inside the block; None for all."""
 
     def __init__(self, count: int | None) -> None:
         self._count = count
 
     def __enter__(self) -> None:
+        self._before = {}
         if numba := sys.modules.get("numba"):
-            self._before = numba.get_num_threads()
+            self._before["numba"] = numba.get_num_threads()
             numba.set_num_threads(min(self._count or numba.config.NUMBA_NUM_THREADS, numba.config.NUMBA_NUM_THREADS))
+        if torch := sys.modules.get("torch"):
+            self._before["torch"] = torch.get_num_threads()
+            torch.set_num_threads(self._count or cores())
 
     def __exit__(self, *_: object) -> None:
-        if numba := sys.modules.get("numba"):
-            numba.set_num_threads(self._before)
+        for name, count in self._before.items():
+            sys.modules[name].set_num_threads(count)

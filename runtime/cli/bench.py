@@ -40,7 +40,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise MarotteError(f"{arguments.frames} frames cannot be measured: give 1 to 10000")
     prepare()
     before = read_report(arguments.against) if arguments.against else {}
-    request = Request(_numbers("sizes", arguments.sizes), _numbers("gaussians", arguments.gaussians), arguments.frames)
+    request = Request(
+        _numbers("sizes", arguments.sizes),
+        _numbers("gaussians", arguments.gaussians),
+        arguments.frames,
+        arguments.driver or "",
+    )
     results = []
     print(f"{'':<52}{'CPU-ms':>9}{'p95':>9}{'wall-ms':>9}{'p95':>9}  per frame, medians")
     for case in all_cases(request, arguments.only):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from marotte.runtime.lipsync.report import Pairs
 
 # Those of the arguments that mean nothing without --lipsync.
-_OWN = ("audio", "driver", "text", "weights", "avatar", "recordings", "definitions")
+_OWN = ("audio", "text", "weights", "avatar", "recordings", "definitions")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--recordings", metavar="FOLDER", help="many of them; --text names a file with a line `name: text` for each"
     )
-    own.add_argument("--driver", help="where motion comes from (the default driver)")
+    own.add_argument("--driver", help="where motion comes from (the default driver); alone: measure that driver only")
     own.add_argument("--weights", metavar="FILE", help="weights for a driver that takes them")
     own.add_argument("--avatar", help="whose lips are measured (demo)")
     own.add_argument("--definitions", action="store_true", help="say what each figure is")
