@@ -104,10 +104,10 @@ class FlameModel:
         extra = [landmarks] if isinstance(landmarks, str | Path) else list(landmarks or ())
         return cls(**flame_files.read_head(path, n_shape, n_expression, basis, extra, masks, eyelids))
 
-    def save(self, path: str | Path) -> None:
-        """Write our own head format, compressed, directions as float16 (relative error up to 5e-4)."""
+    def save(self, path: str | Path, *, exact: bool = False) -> None:
+        """Write our own head format, compressed. Directions are float16 (relative error up to 5e-4) unless `exact`."""
         columns = {f.name: getattr(self, f.name) for f in fields(self)}
-        flame_files.write_head(path, columns, self._embeddings())
+        flame_files.write_head(path, columns, self._embeddings(), np.float32 if exact else np.float16)
 
     def like(self, array: Any) -> "FlameModel":
         """Return this model with its arrays in the library, and on the device, of `array` (a torch tensor, say)."""

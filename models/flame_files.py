@@ -86,7 +86,9 @@ def read_eyelid(path: str | Path) -> np.ndarray:
     return _floats(path, "eyelid field", read_any(path), (-1, 3))
 
 
-def write_head(path: str | Path, head: Mapping[str, Any], embeddings: Mapping[str, Embedding]) -> None:
+def write_head(
+    path: str | Path, head: Mapping[str, Any], embeddings: Mapping[str, Embedding], directions: type[np.floating]
+) -> None:
     """Write our own format under its final name only when whole; see `FlameModel.save`."""
     slots = np.flatnonzero(np.any(head["expression_dirs"] != 0, axis=(0, 1)))
     rows, cols = np.nonzero(head["joint_regressor"])
@@ -95,11 +97,11 @@ def write_head(path: str | Path, head: Mapping[str, Any], embeddings: Mapping[st
         "basis": np.array(head["basis"]),
         "v_template": head["v_template"],
         "faces": head["faces"],
-        "shape_dirs": head["shape_dirs"].astype(np.float16),
-        "expression_dirs": head["expression_dirs"][..., slots].astype(np.float16),
+        "shape_dirs": head["shape_dirs"].astype(directions),
+        "expression_dirs": head["expression_dirs"][..., slots].astype(directions),
         "expression_slots": slots.astype(np.int32),
         "n_expression": np.array(head["expression_dirs"].shape[-1]),
-        "pose_dirs": head["pose_dirs"].astype(np.float16),
+        "pose_dirs": head["pose_dirs"].astype(directions),
         "joint_regressor_rows": rows.astype(np.int32),
         "joint_regressor_cols": cols.astype(np.int32),
         "joint_regressor_values": head["joint_regressor"][rows, cols],

@@ -61,6 +61,12 @@ def read_config(paths: str | Path | Iterable[str | Path]) -> SplattingConfig:
     return SplattingConfig(**values)
 
 
+def read_data_folder(path: str | Path) -> Path | None:
+    """Return the data set's folder that a configuration names, None where it has the placeholder `???` or nothing."""
+    name = _scalars(Path(path)).get("dataset.dat_dir", "???")
+    return None if name in ("???", "null", "~") or "\0" in name else Path(name).expanduser()
+
+
 def write_config(path: Path, config: SplattingConfig) -> None:
     """Write the settings as the published code reads them."""
     lines = []

@@ -23,8 +23,10 @@ from marotte.models.splatting_config import SplattingConfig, read_config, write_
 
 PLY, EMBEDDING, MESH, CONFIG = "point_cloud.ply", "embedding.json", "embedding.obj", "config.yaml"
 # The embedding's name before it was called so, and its two names that differed.
-_OLDER_EMBEDDING = "canonical.sample.json"
+OLDER_EMBEDDING = "canonical.sample.json"
 _OLDER_KEYS = {"cano_mesh": "mesh_fn", "sample_bary": "_sample_bary"}
+# What the published writer gives a Gaussian.
+_KNOWN = re.compile(r"[xyz]|n[xyz]|opacity|(f_dc|f_rest|scale|rot)_\d+")
 _NOTE = re.compile(r"# (\d{1,9}) (vertices|triangles)\s*")
 
 
@@ -43,29 +45,30 @@ class PointCloud(NamedTuple):
 
 
 def read_splatting_avatar(
-    path: str | Path, config: SplattingConfig | str | Path | Iterable[str | Path] | None = None
+    path: str | Path,
+    config: SplattingConfig | str | Path | Iterable[str | Path] | None = None,
+    *,
+    strict: bool = False,
 ) -> SplattingAvatar:
     """Return the avatar in an `iteration_<n>` folder (or that of the `.ply` file that is named).
 
     config: the training's settings or their files; None is the `config.yaml` two folders up, or in the folder. As
     published, the embedding is laid over the point cloud: centres and rotations are its own, the rest is the point
-    cloud's. Raises MarotteError where a file is missing or damaged or the files disagree.
+    cloud's. strict: as in `read_point_cloud`. Raises MarotteError where a file is missing or damaged or the files
+    disagree.
     """
     path = Path(path)
     folder, ply = (path.parent, path) if path.suffix == ".ply" else (path, path / PLY)
     settings = config if isinstance(config, SplattingConfig) else read_config(config or _config_of(folder))
-    cloud = read_point_cloud(ply, settings.sh_degree)
-    source = next((file for n in (EMBEDDING, _OLDER_EMBEDDING) if (file := folder / n).exists()), folder / EMBEDDING)
+    cloud = read_point_cloud(ply, settings.sh_degree, strict=strict)
+    source = next((file for n in (EMBEDDING, OLDER_EMBEDDING) if (file := folder / n).exists()), folder / EMBEDDING)
     table = read_json(source)
     count = len(cloud.xyz)
     # The point cloud's rotation has the mesh's turn in it already and is only right where there is no other.
     rotations = (
         _array(source, table, "_rotation", (count, 4), ply.name) if "_rotation" in table else cloud.rotations_wxyz
     )
-    name = _entry(source, table, "cano_mesh")
-    if not isinstance(name, str) or not name:
-        raise MarotteError(f"{source} names its mesh {name!r}: 'cano_mesh' is the name of an .obj file beside it")
-    canonical, faces = read_obj(source.parent / name)
+    canonical, faces = read_obj(mesh_of(source, table))
     try:
         return SplattingAvatar(
             face_ids=_indices(source, table, "sample_fidxs", count, len(faces), ply.name),
@@ -85,13 +88,41 @@ def read_splatting_avatar(
         raise MarotteError(f"{folder}: {error}") from None
 
 
-def read_point_cloud(path: str | Path, sh_degree: int | None = None) -> PointCloud:
+def mesh_of(embedding: Path, table: dict[str, Any]) -> Path:
+    """Return the file of the canonical mesh that an embedding, whose content is `table`, names.
+
+    A name from another machine, where the file does not lie here, is that of a file beside. Raises MarotteError
+    where it is no name.
+    """
+    name = _entry(embedding, table, "cano_mesh")
+    if not isinstance(name, str) or not name:
+        raise MarotteError(f"{embedding} names its mesh {name!r}: 'cano_mesh' is the name of an .obj file beside it")
+    mesh, beside = embedding.parent / name, embedding.parent / re.split(r"[/\\]", name)[-1]
+    try:
+        return beside if not mesh.exists() and beside.is_file() else mesh
+    except ValueError:  # a null byte
+        return mesh
+
+
+def with_mesh(table: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return an embedding's content with its mesh under another name."""
+    key = "cano_mesh" if "cano_mesh" in table else _OLDER_KEYS["cano_mesh"]
+    return {**table, key: name}
+
+
+def read_point_cloud(path: str | Path, sh_degree: int | None = None, *, strict: bool = False) -> PointCloud:
     """Return the Gaussians' attributes. sh_degree: what the colours must have; None takes what is there.
 
-    Properties go by name, numbered families by their number; others, normals too, are ignored. Raises MarotteError
-    where one is missing, is not finite, or the colours have another degree.
+    Properties go by name, numbered families by their number; others, normals too, are ignored, or refused where
+    `strict`. Raises MarotteError where one is missing, is not finite, or the colours have another degree.
     """
     columns = read_ply_vertices(path)
+    strange = [name for name in columns if not _KNOWN.fullmatch(name)]
+    if strict and strange:
+        raise MarotteError(
+            f"{path} has properties that SplattingAvatar does not write: {', '.join(strange[:4])}; it is of another "
+            "system, or was edited: take the file that the training wrote"
+        )
     xyz = _columns(path, columns, ["x", "y", "z"])
     if not len(xyz):
         raise MarotteError(f"{path} has no Gaussians: export it again")
@@ -142,6 +173,8 @@ def read_obj(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         except ValueError:
             raise MarotteError(f"{path} line {number} is damaged: {line[:60]!r}; export it again") from None
         if len((vertices if words[0] == "v" else faces)[-1]) != 3:
+            if number == text.count("\n") + 1:
+                raise MarotteError(f"{path} is truncated: its last line is {line[:60]!r}; copy or export it again")
             raise MarotteError(f"{path} line {number}, {line[:60]!r}, has not three entries: it must hold triangles")
     if not faces:
         raise MarotteError(f"{path} has no triangles: name the canonical mesh, {MESH}")
@@ -161,6 +194,35 @@ def read_obj(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     return _floats(path, "vertices", np.array(vertices)), np.array(faces, np.int32)
 
 
+def gaussian_columns(
+    *,
+    means: np.ndarray,
+    sh: np.ndarray,
+    opacity_logits: np.ndarray,
+    log_scales: np.ndarray,
+    quats_wxyz: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Return what a 3DGS point cloud has for each Gaussian, by the published names and in their order.
+
+    means: [N, 3]; sh: [N, K, 3]; opacity_logits: [N]; log_scales: [N, 3]; quats_wxyz: [N, 4].
+    """
+    columns = dict(zip("xyz", means.T, strict=True))
+    columns |= dict.fromkeys(("nx", "ny", "nz"), np.zeros(len(means), np.float32))
+    families = {
+        "f_dc": sh[:, 0],
+        "f_rest": sh[:, 1:].transpose(0, 2, 1).reshape(len(means), -1),
+        "opacity": opacity_logits,
+        "scale": log_scales,
+        "rot": quats_wxyz,
+    }
+    for name, values in families.items():
+        if values.ndim == 1:
+            columns[name] = values
+        else:
+            columns |= {f"{name}_{i}": column for i, column in enumerate(values.T)}
+    return columns
+
+
 def write_splatting_avatar(avatar: SplattingAvatar, model: str | Path, iteration: int = 30000) -> Path:
     """Write the published layout under the folder `model` and return its `iteration_<n>` folder.
 
@@ -174,21 +236,13 @@ def write_splatting_avatar(avatar: SplattingAvatar, model: str | Path, iteration
     except OSError as error:
         raise MarotteError(f"cannot write {folder}: {error.strerror or error}") from None
     at_rest = avatar.drive(avatar.canonical)
-    columns = dict(zip("xyz", at_rest.means.T, strict=True))
-    zeros = np.zeros(len(avatar), np.float32)
-    columns |= dict.fromkeys(("nx", "ny", "nz"), zeros)
-    families = {
-        "f_dc": avatar.sh[:, 0],
-        "f_rest": avatar.sh[:, 1:].transpose(0, 2, 1).reshape(len(avatar), -1),
-        "opacity": avatar.opacity_logits,
-        "scale": avatar.log_scales,
-        "rot": at_rest.quats_wxyz,
-    }
-    for name, values in families.items():
-        if values.ndim == 1:
-            columns[name] = values
-        else:
-            columns |= {f"{name}_{i}": column for i, column in enumerate(values.T)}
+    columns = gaussian_columns(
+        means=at_rest.means,
+        sh=avatar.sh,
+        opacity_logits=avatar.opacity_logits,
+        log_scales=avatar.log_scales,
+        quats_wxyz=at_rest.quats_wxyz,
+    )
     write_ply_vertices(folder / PLY, columns)
     write_whole(folder / MESH, _obj_text(avatar, at_rest.vertex_normals).encode())
     embedding = {

@@ -13,6 +13,7 @@ from marotte.errors import MarotteError, unknown_name
 from marotte.runtime.camera import Camera, facing_camera
 from marotte.runtime.clock import as_fps
 from marotte.runtime.motion import BASES
+from marotte.runtime.places import data_folder
 
 SHIPPED = Path(__file__).parent / "data" / "avatars"
 HEAD_ROTATIONS = ("root", "neck", "camera")
@@ -21,12 +22,15 @@ HEAD_ROTATIONS = ("root", "neck", "camera")
 _ENTRIES: dict[str, type | tuple[type, ...]] = {
     "expressions": int,
     "unit": (int, float),
-    "pivot": (list, tuple),
+    "pivot": tuple,
     "framings": dict,
     "size": tuple,
     "fps": Fraction,
     "files": dict,
     "variants": dict,
+    "expression_level": (int, float),
+    "landmarks": tuple,
+    "eyelids": tuple,
 }
 
 # Larger files are hashed by `marotte avatars check`, not at every start.
@@ -51,10 +55,12 @@ class Avatar:
     """What `avatar.toml` says.
 
     path: its folder. renderer: the name of the back end that draws it. head: file of the head
-    model, relative; shape: npy or npz with the identity that is baked into it; splats: folder of
+    model, relative; landmarks, masks, eyelids (left, right): files of what a head model of FLAME's own form has not
+    in itself; shape: npy or npz with the identity that is baked into it; splats: folder of
     Gaussians (`point_cloud/iteration_<n>`) on its mesh, or one npz of our own; variants: others in its
     place, by name. basis, expressions: the space and number
-    of its expression coefficients. unit: world units per FLAME unit. head_rotation: where the
+    of its expression coefficients. expression_level: mean |coefficient| in its training, 0 where that is not known.
+    unit: world units per FLAME unit. head_rotation: where the
     motion's head rotation goes: `root`, `neck` or `camera`; pivot: [3] what the camera turns about
     then. framings: cameras by name. files: sha256 by relative name.
     """
@@ -64,11 +70,15 @@ class Avatar:
     renderer: str
     basis: str
     head: str = ""
+    landmarks: tuple[str, ...] = ()
+    masks: str = ""
+    eyelids: tuple[str, ...] = ()
     shape: str = ""
     splats: str = ""
     variants: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
     expressions: int = 100
+    expression_level: float = 0.0
     unit: float = 1.0
     head_rotation: str = "neck"
     pivot: tuple[float, float, float] = (0.0, 0.0, 0.0)
@@ -101,12 +111,15 @@ class Avatar:
 
 
 def avatar_folders() -> dict[str, Path]:
-    """Return the folders of all avatars by name: the shipped ones, then those under $MAROTTE_AVATARS."""
-    roots = [SHIPPED]
-    if own := os.environ.get("MAROTTE_AVATARS"):
-        roots.append(Path(own))
+    """Return the folders of all avatars by name: the shipped ones, then those in the store.
+
+    The store is $MAROTTE_AVATARS, or else `avatars` in the user's data folder.
+    """
     return {
-        toml.parent.name: toml.parent for root in roots if root.is_dir() for toml in sorted(root.glob("*/avatar.toml"))
+        toml.parent.name: toml.parent
+        for root in (SHIPPED, data_folder("avatars"))
+        if root.is_dir()
+        for toml in sorted(root.glob("[!.]*/avatar.toml"))  # what is being imported has a name with a dot
     }
 
 
@@ -142,17 +155,31 @@ def _from_table(folder: Path, table: dict[str, Any]) -> Avatar:
             values["fps"] = as_fps(values["fps"])
         if "size" in values:
             values["size"] = (int(values["size"][0]), int(values["size"][1]))
+        if "pivot" in values:
+            x, y, z = values["pivot"]
+            values["pivot"] = (float(x), float(y), float(z))
+        for key in ("landmarks", "eyelids"):
+            if key in values:
+                values[key] = _names(values[key])
         for key, value in values.items():
             if not isinstance(value, _ENTRIES.get(key, str)):
                 raise TypeError(f"{key} = {value!r}")
         avatar = Avatar(path=folder, **values)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, MarotteError) as error:
         raise MarotteError(f"{folder / 'avatar.toml'} is incomplete or has a wrong entry: {error}") from error
+    if len(avatar.eyelids) not in (0, 2):
+        raise MarotteError(f"{folder / 'avatar.toml'} names {len(avatar.eyelids)} eyelids: name the left and the right")
     if avatar.head_rotation not in HEAD_ROTATIONS:
         raise unknown_name(f"head_rotation of avatar {avatar.name}", avatar.head_rotation, HEAD_ROTATIONS)
     if avatar.basis not in BASES:
         raise unknown_name(f"basis of avatar {avatar.name}", avatar.basis, BASES)
     return avatar
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise TypeError(f"{value!r} is no list of file names")
+    return tuple(value)
 
 
 def _framing(target: Sequence[float], distance: float, height: float) -> Framing:
@@ -161,12 +188,24 @@ def _framing(target: Sequence[float], distance: float, height: float) -> Framing
 
 
 def _check_files(avatar: Avatar) -> None:
-    for name, digest in avatar.files.items():
+    for name in avatar.files:
         path = avatar.path / name
         if not path.is_file():
             raise MarotteError(f"avatar {avatar.name} lacks its file {path}: import or install it again")
-        if path.stat().st_size <= _HASHED_AT_LOAD and hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-            raise MarotteError(
-                f"avatar {avatar.name}: {path} is not the file that avatar.toml describes (its sha256 differs); "
-                "import or install it again"
-            )
+        if path.stat().st_size <= _HASHED_AT_LOAD:
+            check_hash(avatar, name)
+
+
+def check_hash(avatar: Avatar, name: str) -> None:
+    """Raise MarotteError where one of the avatar's files is not what its avatar.toml describes."""
+    path = avatar.path / name
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MarotteError(f"avatar {avatar.name}: {path} cannot be read: {error.strerror or error}") from None
+    if digest != avatar.files[name]:
+        raise MarotteError(
+            f"avatar {avatar.name}: {path} is not the file that avatar.toml describes (its sha256 differs); "
+            "import or install it again"
+        )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,30 +14,39 @@ from marotte.runtime.camera import Camera
 from marotte.runtime.clock import frame_ticks
 from marotte.runtime.contracts import Drive, Renderer, RenderOptions, RenderStream
 from marotte.runtime.motion import HEAD, JAW, WIDTH, Motion
+from marotte.runtime.splats import avatar_head
 
 if TYPE_CHECKING:
     from PIL import Image
 
 COLUMNS = 8
 
-# A picture's name, codes [106] and eyes [6].
-Pose = tuple[str, np.ndarray, np.ndarray]
+
+class Pose(NamedTuple):
+    """A picture: its name, codes [106], eyes [6] and eyelids [2]."""
+
+    name: str
+    codes: np.ndarray
+    eyes: np.ndarray
+    eyelids: np.ndarray
+
+
 _RATE = Fraction(25)
 _JAW_ACTIONS = {"jawOpen": JAW_OPEN, "jawLeft": JAW_LEFT, "jawRight": JAW_RIGHT}
 # FLAME's expression components are of about unit deviation; so many of them are shown, both ways.
 _FLAME_COMPONENTS, _FLAME_SHOWN = 10, 2.0
 
 
-def poses(basis: str) -> list[Pose]:
-    """Return (name, codes [106], eyes [6]) of each picture of the sheet."""
-    rows = [("neutral", np.zeros(WIDTH), np.zeros(6))]
+def poses(basis: str, lids: bool = False) -> list[Pose]:
+    """Return each picture of the sheet. lids: the head has eyelids of its own, beside its expressions."""
+    rows = [Pose("neutral", np.zeros(WIDTH), np.zeros(6), np.zeros(2))]
 
-    def add(name: str, eyes: tuple[float, float] = (0.0, 0.0), **values: Any) -> None:
+    def add(name: str, eyes: tuple[float, float] = (0.0, 0.0), shut: float = 0.0, **values: Any) -> None:
         codes = np.zeros(WIDTH)
         codes[HEAD], codes[JAW] = values.get("head", 0), values.get("jaw", 0)
         for slot, weight in values.get("slots", {}).items():
             codes[slot] = weight
-        rows.append((name, codes, np.tile([*eyes, 0.0], 2)))
+        rows.append(Pose(name, codes, np.tile([*eyes, 0.0], 2), np.full(2, shut)))
 
     if basis == "arkit52":
         for name in ACTIONS:
@@ -53,6 +62,8 @@ def poses(basis: str) -> list[Pose]:
         for slot in range(_FLAME_COMPONENTS):
             for weight in (-_FLAME_SHOWN, _FLAME_SHOWN):
                 add(f"expression {slot}: {weight:+g}", slots={slot: weight})
+    for share in (0.5, 1.0) if lids else ():
+        add(f"lids {share:g}", shut=share)
     for share in (0.2, 0.4, 0.7):
         add(f"jaw {share:g}", jaw=JAW_OPEN * share)
     for name, eyes in {"up": (-0.3, 0), "down": (0.3, 0), "left": (0, 0.4), "right": (0, -0.4)}.items():
@@ -77,7 +88,8 @@ def contact_sheet(
     """
     from PIL import Image, ImageDraw
 
-    rows = poses(avatar.basis)
+    lids = avatar.basis != "arkit52" and bool(avatar.head) and avatar_head(avatar).eyelid_fields is not None
+    rows = poses(avatar.basis, lids)
     stream = renderer.open(avatar, RenderOptions(size, size, extra=extra or {}))
     camera = stream.camera or avatar.framing(framing).camera(stream.width, stream.height)
     sheet = Image.new("RGB", (COLUMNS * stream.width, -(-len(rows) // COLUMNS) * stream.height), "white")
@@ -85,7 +97,7 @@ def contact_sheet(
     for index, pixels in enumerate(_pictures(avatar, renderer, stream, camera, rows)):
         corner = index % COLUMNS * stream.width, index // COLUMNS * stream.height
         sheet.paste(Image.fromarray(pixels), corner)
-        draw.text((corner[0] + 4, corner[1] + 2), rows[index][0], fill="black")
+        draw.text((corner[0] + 4, corner[1] + 2), rows[index].name, fill="black")
     stream.close()
     return sheet
 
@@ -95,8 +107,8 @@ def _pictures(
 ) -> Iterator[np.ndarray]:
     bridge = Bridge(avatar, camera)
     backdrop = read_background(avatar.background, stream.width, stream.height)
-    for _, codes, eyes in rows:
+    for row in rows:
         stream.reset()  # each picture stands for itself
-        motion = Motion(codes[None], _RATE, avatar.basis, eyes=eyes[None])
+        motion = Motion(row.codes[None], _RATE, avatar.basis, eyes=row.eyes[None], eyelids=row.eyelids[None])
         drive = Drive(frame_ticks(0, 1, _RATE), bridge.head_state(motion), bridge.cameras(motion), backdrop)
         yield renderer.submit([(stream, drive)]).result()[0].pixels[0]

@@ -16,12 +16,12 @@ from marotte.models.flame import FlameModel
 from marotte.models.flame_landmarks import Embedding, Landmarks
 from marotte.models.flame_lbs import JOINTS
 from marotte.models.flame_numba import HeadEvaluator
-from marotte.models.safe_files import read_any
 from marotte.runtime.arkit import JAW_OPEN
 from marotte.runtime.avatar import Avatar, load_avatar
 from marotte.runtime.bridge import Bridge
 from marotte.runtime.camera import facing_camera
 from marotte.runtime.motion import HEAD, JAW, WIDTH, Motion
+from marotte.runtime.splats import avatar_person
 
 # Rows of the 20 mouth landmarks: the outer corners, the upper lip's middle, inner pairs of upper and lower lip.
 _MOUTH = slice(48, 68)
@@ -62,10 +62,7 @@ class Lips:
     def __init__(self, avatar: Avatar) -> None:
         if not avatar.head:
             raise MarotteError(f"avatar {avatar.name} names no head model, so its lips cannot be measured")
-        model = FlameModel.load(avatar.head_path, n_expression=avatar.expressions, basis=avatar.basis)
-        if avatar.shape:
-            model = model.baked(_identity(avatar.path / avatar.shape), 1.0)
-        self._model = _mouth(model)
+        self._model = _mouth(avatar_person(avatar))
         self._head = HeadEvaluator(self._model)
         # The camera is the bridge's other half, which nothing here looks at.
         self._bridge = Bridge(avatar, facing_camera((0, 0, 0), 1.0, 1.0, (1, 1)))
@@ -137,14 +134,6 @@ def _mouth(model: FlameModel) -> FlameModel:
         eyelid_fields=None,
         render={},
     )
-
-
-def _identity(path: Path) -> np.ndarray:
-    content = read_any(path)
-    shape = content.get("shape") if isinstance(content, dict) else content
-    if not isinstance(shape, np.ndarray) or shape.dtype.kind not in "iuf" or not np.isfinite(shape).all():
-        raise MarotteError(f"{path} holds no identity: it must be an npy of finite numbers, or an npz with 'shape'")
-    return shape.reshape(-1).astype(np.float32)
 
 
 def _gap(points: np.ndarray) -> np.ndarray:
