@@ -14,6 +14,7 @@ from marotte.runtime.background import Background
 from marotte.runtime.camera import facing_camera
 from marotte.runtime.contracts import Drive, Renderer, RenderOptions, RenderStream
 from marotte.runtime.frames import Frames
+from marotte.runtime.splats import avatar_person
 
 
 class MeshStream(RenderStream):
@@ -22,7 +23,7 @@ class MeshStream(RenderStream):
     def __init__(self, avatar: Avatar, width: int, height: int) -> None:
         if not avatar.head:
             raise MarotteError(f"avatar {avatar.name} names no head model, so the mesh renderer cannot draw it")
-        model = FlameModel.load(avatar.head_path, n_expression=avatar.expressions)
+        model = avatar_person(avatar)
         self.width, self.height = width, height
         self.model = model
         self.evaluator = HeadEvaluator(model, scale=avatar.unit)
