@@ -1,7 +1,8 @@
-"""Motion on disk: our own `.npz`, ARTalk's `.pt` and `.npy` tensors, Live Link Face's CSV."""
+"""Motion on disk: our own `.npz`, ARTalk's `.pt` and `.npy` tensors, Live Link Face's CSV, face trackers' files."""
 
 import json
 import os
+import warnings
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -9,13 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from marotte.errors import MarotteError
+from marotte.errors import MarotteError, MarotteWarning
 from marotte.runtime.clock import as_fps
 from marotte.runtime.motion import EXTRAS, WIDTH, Motion
-from marotte.runtime.whole_file import written_whole
+from marotte.runtime.whole_file import check_place, written_whole
 
 FORMAT = "marotte-motion-1"
 SUFFIXES = (".npz", ".npy", ".pt", ".csv")
+# Of face trackers' files; folders of theirs are read too.
+TRACKS = (".json", ".frame")
+WRITTEN = (".npz", ".pt")
 
 # What a bare [T, 106] array means where nobody says otherwise: ARTalk's output.
 BARE_BASIS = "flame2020"
@@ -30,11 +34,34 @@ class MotionFile:
     about: dict[str, Any] = field(default_factory=dict)
 
 
+def check_format(path: str | Path, basis: str | None = None) -> None:
+    """Raise MarotteError where no motion, or none in `basis`, can be written under this name."""
+    suffix = Path(path).suffix
+    if suffix not in WRITTEN:
+        raise MarotteError(f"motion file {path} must end in {' or '.join(WRITTEN)}")
+    if suffix == ".pt" and basis is not None and not basis.startswith("flame"):
+        raise MarotteError(
+            f"motion file {path} cannot hold {basis}: ARTalk's .pt is a bare tensor that is read as FLAME's "
+            "expressions; write .npz"
+        )
+
+
 def save_motion(path: str | Path, motion: Motion, about: dict[str, Any] | None = None) -> None:
-    """Write a motion as `.npz`; the file appears under its name only when it is whole."""
+    """Write a motion as our own `.npz`, or as ARTalk's `.pt`; it appears under its name only when it is whole.
+
+    ARTalk's is a bare float32 tensor [F, 106], for motion in a basis of FLAME's. It has no place for extras, for
+    another rate than 25 fps or basis than flame2020, nor for `about`: a MarotteWarning names what is lost of the
+    motion. Raises MarotteError.
+    """
     path = Path(path)
-    if path.suffix != ".npz":
-        raise MarotteError(f"motion file {path} must end in .npz")
+    check_format(path, motion.basis)
+    if path.suffix == ".pt":
+        from marotte.models.torch_writer import write_torch
+
+        check_place(path)
+        _note_loss(path, motion)
+        write_torch(path, motion.codes)
+        return
     header = {
         "format": FORMAT,
         "basis": motion.basis,
@@ -46,16 +73,34 @@ def save_motion(path: str | Path, motion: Motion, about: dict[str, Any] | None =
         np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
 
 
+def _note_loss(path: Path, motion: Motion) -> None:
+    """Warn of what a bare tensor does not say."""
+    lost = list(motion.extras)
+    if motion.fps != BARE_FPS:
+        lost.append(f"its rate (read it with --fps {motion.fps})")
+    if motion.basis != BARE_BASIS:
+        lost.append(f"its basis (read it with --basis {motion.basis})")
+    if lost:
+        warnings.warn(f"{path} holds no more than the codes; left out: {', '.join(lost)}", MarotteWarning, stacklevel=3)
+
+
 def read_motion(path: str | Path, *, basis: str | None = None, fps: str | float | Fraction | None = None) -> MotionFile:
     """Read a motion of any known format.
 
+    A folder, a `.json` or a `.frame` is a face tracker's (`marotte.runtime.motion_tracks`).
     basis, fps: needed only where the file does not say them: a bare array is taken as ARTalk's
     (`flame2020`, 25 fps) and `about` notes the assumption. They cannot overrule what a file says.
     """
     path = Path(path)
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise MarotteError(f"there is no motion file {path}")
     rate = None if fps is None else as_fps(fps)
+    if path.is_dir() or path.suffix in TRACKS:
+        from marotte.runtime.motion_tracks import read_track_motion
+
+        motion, about = read_track_motion(path, rate, BARE_FPS)
+        _agree(path, "basis", basis, motion.basis)
+        return MotionFile(motion, about)
     if path.suffix == ".csv":
         from marotte.runtime.live_link import read_live_link
 
@@ -65,7 +110,7 @@ def read_motion(path: str | Path, *, basis: str | None = None, fps: str | float 
         return _read_npz(path, basis, rate)
     if path.suffix in (".npy", ".pt"):
         return _bare(path, _read_bare(path), basis, rate)
-    raise MarotteError(f"motion file {path} ends in {path.suffix!r}; known are {', '.join(SUFFIXES)}")
+    raise MarotteError(f"motion file {path} ends in {path.suffix!r}; known are {', '.join((*SUFFIXES, *TRACKS))}")
 
 
 def _read_npz(path: Path, basis: str | None, fps: Fraction | None) -> MotionFile:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from marotte.errors import MarotteError
+from marotte.errors import MarotteError, MarotteWarning
 from marotte.runtime.motion import BASES, EXTRAS, Motion
 from marotte.runtime.motion_files import FORMAT, read_motion, save_motion
 from marotte.runtime.motion_report import describe, plot
@@ -185,7 +185,7 @@ def test_names_that_say_nothing(tmp_path):
         read_motion(tmp_path / "m.txt")
     with pytest.raises(MarotteError, match=r"no motion file .*missing\.npz"):
         read_motion(tmp_path / "missing.npz")
-    with pytest.raises(MarotteError, match="no motion file"):
+    with pytest.raises(MarotteError, match="holds no cameras in a format that is known"):
         read_motion(tmp_path)
     for name in ("m.npy", "m.pt", "m.npz"):
         (tmp_path / name).touch()
@@ -252,6 +252,36 @@ def test_torch_files_that_are_no_motion(tmp_path):
     beyond = torch_file(tmp_path / "beyond.pt", CODES.ravel(), 106, (7, 106), (106, 1))
     with pytest.raises(MarotteError, match=r"beyond\.pt is damaged"):
         read_motion(beyond)
+
+
+def test_artalks_tensor_is_written(tmp_path, recwarn):
+    save_motion(path := tmp_path / "m.pt", Motion(CODES, Fraction(25), "flame2020"), {"driver": "artalk"})
+    read = read_motion(path)
+    assert np.array_equal(read.motion.codes, CODES) and read.motion.basis == "flame2020" and not recwarn.list
+    save_motion(path, Motion(CODES[:0], Fraction(25), "flame2020"))
+    assert len(read_motion(path).motion) == 0
+    torch = pytest.importorskip("torch")
+    save_motion(path, Motion(CODES, Fraction(25), "flame2020"))
+    tensor = torch.load(path, weights_only=True)
+    assert tensor.dtype == torch.float32 and tensor.shape == (7, 106) and np.array_equal(tensor.numpy(), CODES)
+
+
+def test_a_tensor_says_what_it_leaves_out(tmp_path):
+    motion = Motion(CODES, Fraction(30), "flame2023", eyes=CODES[:, :6], neck=CODES[:, :3])
+    with pytest.warns(
+        MarotteWarning, match=r"m\.pt holds.*left out: eyes, neck, its rate .*--fps 30.*--basis flame2023"
+    ):
+        save_motion(path := tmp_path / "m.pt", motion)
+    read = read_motion(path, basis="flame2023", fps=30).motion
+    assert np.array_equal(read.codes, CODES) and (read.fps, read.basis) == (30, "flame2023")
+
+
+def test_a_tensor_is_of_flames_basis(tmp_path):
+    with pytest.raises(MarotteError, match=r"m\.pt cannot hold arkit52.*write \.npz"):
+        save_motion(tmp_path / "m.pt", Motion(CODES, Fraction(25), "arkit52"))
+    with pytest.raises(MarotteError, match=r"nowhere.*m\.pt: there is no folder"):
+        save_motion(tmp_path / "nowhere" / "m.pt", Motion(CODES, Fraction(25), "flame2020"))
+    assert list(tmp_path.iterdir()) == []
 
 
 # --- what the file's owner is told ---
