@@ -5,6 +5,7 @@ rotation, its eyes and lids. Nothing here has a memory.
 """
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,10 +17,16 @@ from marotte.runtime.camera import Camera
 from marotte.runtime.head import HeadState
 from marotte.runtime.motion import EXPRESSION, HEAD, JAW, Motion
 
+if TYPE_CHECKING:
+    from marotte.runtime.transfer.transfer import Blink, Transfer
+
 JAW_MODES = ("full", "pitch")
 APPROXIMATIONS = ("jaw+head",)
 
-# What a true transfer between two expression bases would need and nobody may ship.
+# What matching expression to an avatar's training may multiply it by.
+LEAST_GAIN, MOST_GAIN = 0.5, 2.0
+
+# What a true transfer between two expression bases needs and nobody may ship.
 _FLAME_FILES = {
     "flame2020": "FLAME 2020's generic_model.pkl or ARTalk's FLAME_with_eye.pt",
     "flame2023": "FLAME 2023's flame2023.pkl",
@@ -71,15 +78,47 @@ def condition(motion: Motion, options: MotionOptions) -> Motion:
     )
 
 
+def expression_level(motion: Motion, width: int = 100) -> float:
+    """Return the mean |coefficient| of a motion's first `width` expression coefficients; 0 for one without frames."""
+    return float(np.abs(motion.expression[:, :width]).mean()) if len(motion) else 0.0
+
+
+def expression_match(level: float, wanted: float) -> tuple[float, str]:
+    """Return the gain that brings expression of one mean |coefficient| to another, and a line that says so.
+
+    level: of the motion; wanted: of the avatar's training (`Avatar.expression_level`). The gain is 1 where either is
+    unknown (0), and kept within `LEAST_GAIN` and `MOST_GAIN`.
+    """
+    if level <= 0 or wanted <= 0:
+        what = "motion" if wanted > 0 else "avatar's training"
+        return 1.0, f"expression as it is: the {what} has no known level"
+    ratio = wanted / level
+    gain = min(max(ratio, LEAST_GAIN), MOST_GAIN)
+    kept = "" if gain == ratio else f", not times {ratio:.2f}: it is kept within {LEAST_GAIN:g} to {MOST_GAIN:g}"
+    return gain, f"expression times {gain:.2f}: mean |coefficient| {level:.3f} against {wanted:.3f} in training{kept}"
+
+
 class Bridge:
     """Turns motion into head states and cameras for one avatar.
 
-    camera: the picture's camera for a straight head. basis_approx: `jaw+head` lets motion of a
-    foreign basis through with its expression dropped. head_rotation: overrides the avatar's.
+    camera: the picture's camera for a straight head. basis_approx: `jaw+head` lets motion of a foreign basis through
+    with its expression dropped, even where there is a transfer. head_rotation: overrides the avatar's. transfer: takes
+    motion of another basis to the avatar's; no_transfer: why there is none, for the error. blink: how a head without
+    lids of its own shuts its eyes. expression_gain: factor on expression in the avatar's basis. See
+    `marotte.runtime.transfer.find`.
     """
 
     def __init__(
-        self, avatar: Avatar, camera: Camera, *, basis_approx: str | None = None, head_rotation: str | None = None
+        self,
+        avatar: Avatar,
+        camera: Camera,
+        *,
+        basis_approx: str | None = None,
+        head_rotation: str | None = None,
+        transfer: "Transfer | None" = None,
+        no_transfer: str = "",
+        blink: "Blink | None" = None,
+        expression_gain: float = 1.0,
     ) -> None:
         if basis_approx is not None and basis_approx not in APPROXIMATIONS:
             raise MarotteError(f"basis approximation {basis_approx!r} is unknown: use {', '.join(APPROXIMATIONS)}")
@@ -88,40 +127,59 @@ class Bridge:
         self.head_rotation = head_rotation or avatar.head_rotation
         if self.head_rotation not in HEAD_ROTATIONS:
             raise MarotteError(f"head rotation {head_rotation!r} cannot be placed: use {', '.join(HEAD_ROTATIONS)}")
-        self._approx = basis_approx
+        if transfer is not None and transfer.target != avatar.basis:
+            raise MarotteError(f"a transfer to {transfer.target} is not for avatar {avatar.name}, in {avatar.basis}")
+        if not LEAST_GAIN <= expression_gain <= MOST_GAIN:
+            raise MarotteError(f"expression gain {expression_gain:g} is not between {LEAST_GAIN:g} and {MOST_GAIN:g}")
+        self._approx, self._transfer, self._no_transfer = basis_approx, transfer, no_transfer
+        self._blink, self._gain = blink, np.float32(expression_gain)
 
     def approximations(self, basis: str) -> tuple[str, ...]:
         """Return what is approximated for motion of `basis`, for the labels on the output."""
-        return () if basis == self.avatar.basis else (f"{basis} on {self.avatar.basis}: {self._approx}",)
+        lines = []
+        if basis != self.avatar.basis:
+            transfer = self._transfer_from(basis)
+            lines.append(f"{basis} on {self.avatar.basis}: {self._approx}" if not transfer else transfer.describe()[0])
+        if self._blink is not None and not (basis == "arkit52" and self._transfer_from(basis)):
+            lines.append(f"blinks as expression: arkit52 on {self.avatar.basis} through {self._blink.method}")
+        if self._gain != 1:
+            lines.append(f"expression times {self._gain:.2f}")
+        return tuple(lines)
 
     def check(self, basis: str) -> None:
         """Raise MarotteError where motion of `basis` cannot reach the avatar."""
         own = self.avatar.basis
-        if basis == own or self._approx:
+        if basis == own or self._approx or self._transfer_from(basis):
             return
         needed = " or ".join(files for name, files in _FLAME_FILES.items() if name in (basis, own))
         raise MarotteError(
             f"the motion's expressions are in {basis}, avatar {self.avatar.name} has {own}: a true transfer needs "
-            f"{needed} (licensed, from flame.is.tue.mpg.de), and this version has no map for it; "
-            "--basis-approx jaw+head shows jaw and head only"
+            f"{needed} (licensed, from flame.is.tue.mpg.de), named by --flame FILE"
+            f"{f' ({self._no_transfer})' if self._no_transfer else ''}; --basis-approx jaw+head shows jaw and head only"
         )
 
     def head_state(self, motion: Motion) -> HeadState:
         """Return the avatar's parameters for each frame of a motion."""
         self.check(motion.basis)
+        if transfer := self._transfer_from(motion.basis):
+            motion = transfer.apply(motion)
         frames, own = len(motion), self.avatar.basis == motion.basis
         expression = np.zeros((frames, self.avatar.expressions), np.float32)
         if own:
             width = min(self.avatar.expressions, 100)
-            expression[:, :width] = motion.expression[:, :width]
+            expression[:, :width] = motion.expression[:, :width] * self._gain
         eyes = np.zeros((frames, 6), np.float32) if motion.eyes is None else motion.eyes
         lids = np.zeros((frames, 2), np.float32) if motion.eyelids is None else motion.eyelids
         if self.avatar.basis == "arkit52":
             # Lids are actions here: a blink and the gaze's part of them meet what the driver asked.
             actions = expression[:, : len(ACTIONS)]
+            if self._gain != 1:
+                np.clip(actions, 0, 1, out=actions)
             np.maximum(actions, look_weights(eyes), out=actions)
             for side, slot in enumerate((SLOT["eyeBlinkLeft"], SLOT["eyeBlinkRight"])):
                 actions[:, slot] = np.maximum(actions[:, slot], lids[:, side])
+        elif self._blink is not None:
+            expression, lids = self._blink.added(expression, lids), np.zeros_like(lids)
         zero = np.zeros((frames, 3), np.float32)
         neck = zero if motion.neck is None else motion.neck
         turn = motion.head
@@ -135,6 +193,11 @@ class Bridge:
             eyelids=lids,
             translation=zero if motion.translation is None else motion.translation,
         )
+
+    def _transfer_from(self, basis: str) -> "Transfer | None":
+        """Return the transfer where it is to be used for motion of `basis`."""
+        fits = self._transfer is not None and self._transfer.source == basis and not self._approx
+        return self._transfer if fits else None
 
     def cameras(self, motion: Motion) -> tuple[Camera, ...]:
         """Return the camera of each frame; where head rotation goes to the camera, it moves."""

@@ -19,15 +19,16 @@ from marotte.runtime.audio.resample import mono_blocks
 from marotte.runtime.audio.source import AudioCheck, AudioSource, open_audio
 from marotte.runtime.avatar import Avatar, load_avatar
 from marotte.runtime.background import read_background
-from marotte.runtime.bridge import MotionOptions
+from marotte.runtime.bridge import MotionOptions, expression_level, expression_match
 from marotte.runtime.clock import as_fps, frame_count
 from marotte.runtime.compiled import prepare
 from marotte.runtime.contracts import SAMPLE_RATE, Driver, Renderer
 from marotte.runtime.idle import IdleOptions
 from marotte.runtime.motion import Motion, concatenate
-from marotte.runtime.motion_files import save_motion
+from marotte.runtime.motion_files import check_format, save_motion
 from marotte.runtime.registry import create
 from marotte.runtime.session import Session, SessionOptions
+from marotte.runtime.transfer.find import find_transfer
 from marotte.runtime.video.provenance import Provenance
 from marotte.runtime.video.sink import Sink, open_sink
 from marotte.runtime.whole_file import check_place
@@ -48,7 +49,11 @@ Slow = Callable[[str], AbstractContextManager[Any]]
 
 @dataclass(frozen=True)
 class Report:
-    """What `render` did. seconds: of video. wall_seconds: from the first sample in to the file's final name."""
+    """What `render` did.
+
+    seconds: of video. wall_seconds: from the first sample in to the file's final name. approximations: what the
+    picture shows in place of what was driven. notes: what else a user may want to know.
+    """
 
     path: Path
     frames: int
@@ -57,6 +62,7 @@ class Report:
     seconds: float
     wall_seconds: float
     approximations: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def speed(self) -> float:
@@ -105,8 +111,11 @@ def render(
     seed: int = 0,
     basis_approx: str | None = None,
     head_rotation: str | None = None,
+    flame: str | Path | None = None,
+    match_expression: bool = False,
     variant: str | None = None,
     rasterizer: str | None = None,
+    device: str | None = None,
     threads: int | None = None,
     crf: int | None = None,
     preset: str = "veryfast",
@@ -130,7 +139,11 @@ def render(
         ARTalk's Savitzky-Golay smoother on the motion. idle: 0 for none, 1 for natural; seed: of it.
     basis_approx: "jaw+head" shows a motion of a foreign basis without its expression.
     head_rotation: "root", "neck" or "camera" in place of the avatar's own choice.
+    flame: a FLAME file, or a folder of some: what takes motion of another basis to the avatar's, where the
+        avatar does not bring its own. match_expression: scale the expression to the level that the avatar was
+        trained with; the sound is driven twice for it.
     variant: another set of the avatar's data (`live`). rasterizer: for renderers that splat, by name.
+    device: "cpu" or "cuda" for renderers that know both ("auto").
     threads: how many the encoder may use. crf, preset: x264's.
     driver_options, renderer_options: passed on by name, as {"smile": 0.5} to the driver viseme.
 
@@ -151,6 +164,11 @@ def render(
     backdrop = read_background(picture.background if background is None else background, width, height)
     if backdrop.transparent and Path(out).suffix.lower() in (".mp4", ".gif"):
         raise MarotteError(f"{out} cannot be transparent: .webm and PNG files can")
+    source_driver, driver_name = _driver(driver, motion, motion_basis, motion_fps)
+    chosen = {"variant": variant, "rasterizer": rasterizer, "device": device}
+    gain, notes = 1.0, list[str]()
+    if match_expression:
+        gain, *notes = _match(audio, source_driver, picture, flame, start, duration, driver_options)
     options = SessionOptions(
         width=width,
         height=height,
@@ -162,13 +180,14 @@ def render(
         idle=IdleOptions(idle, seed),
         basis_approx=basis_approx,
         head_rotation=head_rotation,
+        flame=flame,
+        expression_gain=gain,
         driver=driver_options or {},
         renderer={
-            **{name: value for name, value in (("variant", variant), ("rasterizer", rasterizer)) if value is not None},
+            **{name: value for name, value in chosen.items() if value is not None},
             **(renderer_options or {}),
         },
     )
-    source_driver, driver_name = _driver(driver, motion, motion_basis, motion_fps)
     with _open(audio, source_driver, start, duration) as source:
         drawn_by = renderer if isinstance(renderer, Renderer) else create("renderer", renderer or picture.renderer)
         with closing(Session(source_driver, drawn_by, picture, options)) as session:
@@ -209,6 +228,7 @@ def render(
         seconds=float(sink.frames_written / session.fps),
         wall_seconds=time.perf_counter() - began,
         approximations=approximations,
+        notes=(*notes, *_levels(session, picture)),
     )
 
 
@@ -223,15 +243,16 @@ def drive(
     driver_options: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Motion:
-    """Return the motion that a driver makes of a sound file, and write it to `out` (.npz) if given.
+    """Return the motion that a driver makes of a sound file, and write it to `out` if given: .npz, or ARTalk's .pt.
 
     It is the driver's own motion, at its own rate, without idle life. Raises MarotteError.
     """
-    if out is not None and Path(out).suffix != ".npz":
-        raise MarotteError(f"motion file {out} must end in .npz")
     if out is not None:
+        check_format(out)
         check_place(Path(out))
     mover, name = _driver(driver, None, None, None)
+    if out is not None:
+        check_format(out, mover.basis)
     with open_audio(audio, start=start, duration=duration) as source:
         stream = mover.open(driver_options)
         total = None if source.frames is None else frame_count(Fraction(source.frames, source.rate), mover.fps)
@@ -297,6 +318,33 @@ def _driver(
     return create("driver", "playback", motion=motion, basis=basis, fps=fps), "playback"
 
 
+def _match(
+    audio: str | Path | None,
+    driver: Driver,
+    avatar: Avatar,
+    flame: str | Path | None,
+    start: float,
+    duration: float | None,
+    options: Mapping[str, Any] | None,
+) -> tuple[float, str]:
+    """Return the gain that brings a driver's expression to the level of the avatar's training, and a line about it."""
+    motion = getattr(driver, "motion", None)
+    if not isinstance(motion, Motion) and avatar.expression_level and audio is not None:
+        motion = drive(audio, driver=driver, start=start, duration=duration, driver_options=options)
+    if not isinstance(motion, Motion):
+        return expression_match(0.0, avatar.expression_level)
+    if motion.basis != avatar.basis and (transfer := find_transfer(motion.basis, avatar, flame).transfer):
+        motion = transfer.apply(motion)
+    return expression_match(expression_level(motion, avatar.expressions), avatar.expression_level)
+
+
+def _levels(session: Session, avatar: Avatar) -> list[str]:
+    if not avatar.expression_level:
+        return []
+    trained = avatar.expression_level
+    return [f"mean |expression| {session.expression_level:.3f} driven, {trained:.3f} in the avatar's training"]
+
+
 def _run(source: AudioSource | _Silence, session: Session, sink: Sink, progress: Progress | None) -> None:
     total = None if source.frames is None else frame_count(Fraction(source.frames, source.rate), session.fps)
 
@@ -306,7 +354,8 @@ def _run(source: AudioSource | _Silence, session: Session, sink: Sink, progress:
             if progress:
                 progress(sink.frames_written, total)
 
-    for samples in mono_blocks(source, SAMPLE_RATE, _PACKET):
+    packet = max(_PACKET, int(session.appetite / session.fps * SAMPLE_RATE))
+    for samples in mono_blocks(source, SAMPLE_RATE, packet):
         pictures(session.feed(samples))
     assert source.frames is not None  # the source is read to its end
     pictures(session.finish(Fraction(source.frames, source.rate)))

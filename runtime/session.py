@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from marotte.errors import MarotteError
 from marotte.runtime.avatar import Avatar
 from marotte.runtime.background import Background
 from marotte.runtime.bridge import Bridge, MotionOptions, condition
+from marotte.runtime.camera import Camera
 from marotte.runtime.clock import frame_count, frame_ticks
 from marotte.runtime.contracts import (
     SAMPLE_RATE,
@@ -33,6 +35,7 @@ from marotte.runtime.motion import Motion, concatenate, empty
 from marotte.runtime.registry import create
 from marotte.runtime.retime import Retimer
 from marotte.runtime.smoothing import MotionSmoother
+from marotte.runtime.transfer.find import Found, find_blink, find_transfer
 
 DEFAULT_FPS = Fraction(25)
 
@@ -42,8 +45,9 @@ class SessionOptions:
     """How a session looks and moves.
 
     fps: of the pictures; None for the avatar's own, else 25. framing: a camera of the avatar.
-    smooth: ARTalk's Savitzky-Golay smoother on the driver's motion. driver, renderer: passed to
-    the plug-ins by name.
+    smooth: ARTalk's Savitzky-Golay smoother on the driver's motion. flame: a FLAME file, or a folder of
+    some, for motion of another basis than the avatar's; expression_gain: factor on expression in the
+    avatar's basis. driver, renderer: passed to the plug-ins by name.
     """
 
     width: int = 512
@@ -56,6 +60,8 @@ class SessionOptions:
     idle: IdleOptions = field(default_factory=IdleOptions)
     basis_approx: str | None = None
     head_rotation: str | None = None
+    flame: str | Path | None = None
+    expression_gain: float = 1.0
     driver: Mapping[str, Any] = field(default_factory=dict)
     renderer: Mapping[str, Any] = field(default_factory=dict)
 
@@ -72,6 +78,7 @@ class Session:
     _timed: int  # frames that have a motion
     _drawn: int  # frames that have a drive
     _moved: bool  # whether the smoother was fed
+    _expression: float  # sum over the frames drawn of their mean |coefficient|
     _finished: bool
 
     def __init__(
@@ -95,7 +102,7 @@ class Session:
         self._speaker = driver.open(options.driver)
         self.fps = options.fps or self._face.fps or avatar.fps or DEFAULT_FPS
         camera = self._face.camera or avatar.framing(options.framing).camera(self._face.width, self._face.height)
-        self.bridge = Bridge(avatar, camera, basis_approx=options.basis_approx, head_rotation=options.head_rotation)
+        self.bridge = self._bridge(camera)
         self.bridge.check(driver.basis)
         self._smoother = MotionSmoother() if options.smooth else None
         self._retimer = Retimer(self.fps)
@@ -108,6 +115,16 @@ class Session:
     def size(self) -> tuple[int, int]:
         """Width and height of the pictures."""
         return self._face.width, self._face.height
+
+    @property
+    def appetite(self) -> int:
+        """How many frames at a time keep the renderer busy."""
+        return self._face.batch * self._face.in_flight
+
+    @property
+    def expression_level(self) -> float:
+        """The mean |coefficient| of the expression that the avatar has shown, before `expression_gain`."""
+        return self._expression / max(self._drawn, 1) / self.options.expression_gain
 
     def feed(self, samples: np.ndarray) -> Iterator[Frames]:
         """Take sound [n] float32 at 16 kHz mono; return the pictures that are now decided.
@@ -178,11 +195,29 @@ class Session:
         if self._join:
             self._join.close()
 
+    def _bridge(self, camera: Camera) -> Bridge:
+        options = self.options
+        found, blink = Found(None), None
+        if not options.basis_approx:
+            found = find_transfer(self._driver.basis, self.avatar, options.flame)
+            blink = find_blink(self.avatar, options.flame) if self.avatar.head else None
+        return Bridge(
+            self.avatar,
+            camera,
+            basis_approx=options.basis_approx,
+            head_rotation=options.head_rotation,
+            transfer=found.transfer,
+            no_transfer=found.reason,
+            blink=blink,
+            expression_gain=options.expression_gain,
+        )
+
     def _start(self) -> None:
         self._samples = 0
         self._timed = 0
         self._drawn = 0
         self._moved = False
+        self._expression = 0.0
         self._finished = False
         self._waiting = empty(self.fps, self._driver.basis)
         self._drives: deque[Drive] = deque()
@@ -207,9 +242,11 @@ class Session:
 
     def _drive(self, motion: Motion) -> Drive:
         start, stop = self._drawn, self._drawn + len(motion)
+        head = self.bridge.head_state(motion)
+        self._expression += float(np.abs(head.expression).mean(axis=1).sum())
         return Drive(
             ticks=frame_ticks(start, stop, self.fps),
-            head=self.bridge.head_state(motion),
+            head=head,
             cameras=self.bridge.cameras(motion),
             background=self.options.background,
             features=self._join.windows(start, stop) if self._join else None,

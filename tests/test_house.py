@@ -87,7 +87,10 @@ def test_typings_show_the_packages():
         assert link.is_symlink() and link.exists(), f"{link} does not lead anywhere"
 
 
-HELPS = ("render", "motion", "bench", "doctor", "cameras convert", "cameras crop", "cameras turntable", "cameras plot")
+HELPS = (
+    *("render", "motion", "bench", "doctor", "avatars import", "avatars export", "avatars evaluate"),
+    *("cameras convert", "cameras crop", "cameras turntable", "cameras plot"),
+)
 
 
 def _help(command: str) -> str:

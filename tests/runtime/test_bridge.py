@@ -10,12 +10,43 @@ import pytest
 from marotte.errors import MarotteError
 from marotte.runtime.arkit import ACTIONS, JAW_OPEN, SLOT, jaw_rotation, look_weights
 from marotte.runtime.avatar import Avatar
-from marotte.runtime.bridge import Bridge, MotionOptions, condition
+from marotte.runtime.bridge import Bridge, MotionOptions, condition, expression_level, expression_match
 from marotte.runtime.camera import facing_camera
 from marotte.runtime.motion import Motion
+from marotte.runtime.transfer.transfer import Blink, Residual, Transfer
 
 AVATAR = Avatar(name="test", path=Path("."), renderer="mesh", basis="arkit52")
 CAMERA = facing_camera((0, 0, 0), 1.0, 0.4, (64, 64))
+
+
+FLAME = replace(AVATAR, basis="flame2020", expressions=50)
+
+
+@pytest.fixture
+def transfer() -> Transfer:
+    """ARKit's actions are FLAME's first coefficients, doubled; the jaw opens half as far again."""
+    expression = np.zeros((50, 100))
+    expression[:50, :50] = 2 * np.eye(50)
+    return Transfer(
+        source="arkit52",
+        target="flame2020",
+        method="3 landmarks",
+        expression=expression,
+        jaw=np.zeros((3, 100)),
+        jaw_gain=1.5,
+        own_lids=False,
+        lids=np.zeros((2, 0)),
+        bounds=None,
+        residuals=(Residual("lips", 0.123, 0.5, 1.0),),
+    )
+
+
+@pytest.fixture
+def blink() -> Blink:
+    """Coefficients 10 and 11 are the lids."""
+    columns = np.zeros((2, 50))
+    columns[[0, 1], [10, 11]] = 3.0
+    return Blink(columns, columns / 9, "3 landmarks")
 
 
 def motion(basis: str = "arkit52", frames: int = 3, **extras) -> Motion:
@@ -113,3 +144,75 @@ def test_the_approximation_is_labelled():
     assert bridge.approximations("arkit52") == ()
     with pytest.raises(MarotteError, match="unknown"):
         Bridge(AVATAR, CAMERA, basis_approx="magic")
+
+
+def test_a_transfer_is_used_for_its_basis_and_labelled(transfer):
+    bridge, given = Bridge(FLAME, CAMERA, transfer=transfer), motion()
+    state = bridge.head_state(given)
+    slots = [SLOT["mouthFunnel"], SLOT["browInnerUp"]]
+    assert np.allclose(state.expression[:, slots], 2 * given.expression[:, slots], rtol=1e-6)
+    assert np.allclose(state.jaw[:, 0], 1.5 * given.jaw[:, 0]) and np.array_equal(state.jaw[:, 1:], given.jaw[:, 1:])
+    assert np.array_equal(state.neck, given.head)
+    (label,) = bridge.approximations("arkit52")
+    assert label.startswith("arkit52 on flame2020 through 3 landmarks: unexplained lips 12 %")
+    own = motion("flame2020")
+    assert np.array_equal(bridge.head_state(own).expression, own.expression[:, :50])
+    assert bridge.approximations("flame2020") == ()
+    with pytest.raises(MarotteError, match="flame2023, avatar test has flame2020"):
+        bridge.check("flame2023")
+
+
+def test_what_is_asked_for_goes_before_a_transfer(transfer):
+    bridge = Bridge(FLAME, CAMERA, transfer=transfer, basis_approx="jaw+head")
+    assert not bridge.head_state(motion()).expression.any()
+    assert bridge.approximations("arkit52") == ("arkit52 on flame2020: jaw+head",)
+
+
+def test_a_transfer_to_another_basis_is_refused(transfer):
+    with pytest.raises(MarotteError, match="to flame2020 is not for avatar test, in arkit52"):
+        Bridge(AVATAR, CAMERA, transfer=transfer)
+
+
+def test_the_error_says_why_no_transfer_was_found():
+    with pytest.raises(MarotteError) as error:
+        Bridge(AVATAR, CAMERA, no_transfer="the cellar is empty").check("flame2020")
+    assert "--flame FILE" in str(error.value) and "(the cellar is empty)" in str(error.value)
+
+
+def test_blinks_show_as_expression_on_a_head_without_lids(blink, transfer):
+    lids = np.array([[0, 0], [1, 0.5], [0, 0]], np.float32)
+    still = Motion(np.zeros((3, 106)), 25, "flame2020", eyelids=lids)
+    plain, blinking = Bridge(FLAME, CAMERA), Bridge(FLAME, CAMERA, blink=blink)
+    assert not plain.head_state(still).expression.any() and np.array_equal(plain.head_state(still).eyelids, lids)
+    state = blinking.head_state(still)
+    assert np.allclose(state.expression[:, [10, 11]], 3 * lids) and not state.eyelids.any()
+    assert blinking.approximations("flame2020") == ("blinks as expression: arkit52 on flame2020 through 3 landmarks",)
+    shut = Motion(np.eye(106, dtype=np.float32)[[10]] * 3, 25, "flame2020", eyelids=lids[1:2])
+    assert np.allclose(blinking.head_state(shut).expression[0, [10, 11]], [3, 1.5])  # the left one was shut already
+    both = Bridge(FLAME, CAMERA, blink=blink, transfer=transfer)
+    assert len(both.approximations("arkit52")) == 1  # the transfer's own blinks
+
+
+def test_expression_is_matched_within_reason():
+    loud = motion("flame2020")
+    assert expression_level(loud, 50) == pytest.approx(np.abs(loud.codes[:, :50]).mean())
+    assert expression_level(loud[:0]) == 0
+    gain, line = expression_match(0.478, 0.564)
+    assert gain == pytest.approx(0.564 / 0.478) and "0.478 against 0.564" in line and "kept" not in line
+    assert expression_match(0.1, 0.5)[0] == 2 and "not times 5.00" in expression_match(0.1, 0.5)[1]
+    assert expression_match(0.5, 0.1)[0] == 0.5
+    assert expression_match(0.5, 0)[0] == 1 and expression_match(0, 0.5)[0] == 1
+
+
+def test_expression_gain_acts_on_the_avatars_basis_and_is_labelled(transfer):
+    bridge = Bridge(FLAME, CAMERA, transfer=transfer, expression_gain=1.5)
+    given, own = motion(), motion("flame2020")
+    slot = SLOT["mouthFunnel"]
+    assert np.allclose(bridge.head_state(given).expression[:, slot], 3 * given.expression[:, slot])
+    assert np.allclose(bridge.head_state(own).expression, 1.5 * own.expression[:, :50])
+    assert np.array_equal(bridge.head_state(own).jaw, own.jaw)
+    assert bridge.approximations("flame2020") == ("expression times 1.50",)
+    strong = Motion(np.full((1, 106), 0.9), 25, "arkit52")
+    assert Bridge(AVATAR, CAMERA, expression_gain=2).head_state(strong).expression[:, : len(ACTIONS)].max() == 1
+    with pytest.raises(MarotteError, match="expression gain 3 is not between"):
+        Bridge(AVATAR, CAMERA, expression_gain=3)
