@@ -15,6 +15,7 @@ from marotte.errors import MarotteError
 from marotte.models.plain_files import read_json
 from marotte.runtime.affine import resize
 from marotte.runtime.camera import FACING, Camera, pinhole
+from marotte.runtime.head import HeadState
 
 # World units per FLAME unit: the format's vertices, and so its translations, are four times metres.
 UNIT = 4.0
@@ -49,6 +50,21 @@ class ImavatarTrack:
             expression=self.expression[frames],
             full_pose=self.full_pose[frames],
             images=self.images[frames],
+        )
+
+    @property
+    def head(self) -> HeadState:
+        """The head of each frame; the identity is not in it, since avatars have it baked in."""
+        pose, nothing = self.full_pose, np.zeros((len(self), 3), np.float32)
+        return HeadState(
+            shape=np.zeros(0, np.float32),
+            expression=self.expression,
+            root=pose[:, :3],
+            neck=pose[:, 3:6],
+            jaw=pose[:, 6:9],
+            eyes=pose[:, 9:],
+            eyelids=nothing[:, :2],
+            translation=nothing,
         )
 
     def split(self, num_for_train: int) -> tuple["ImavatarTrack", "ImavatarTrack"]:

@@ -1,13 +1,17 @@
 """Fixtures that several folders of tests share."""
 
 import importlib.util
+import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from marotte.runtime.avatar import Avatar
 
 LOAD = """
 from importlib.util import module_from_spec, spec_from_file_location
@@ -44,6 +48,25 @@ def published(tmp_path_factory):
     out = tmp_path_factory.mktemp("trained") / "published"
     module.write(out, frames=6, size=192, variant="live")
     return out
+
+
+@pytest.fixture(scope="session")
+def published_avatar(published, tmp_path_factory) -> Avatar:
+    """The avatar in it, as a hand-written avatar.toml would name its parts."""
+    identity = tmp_path_factory.mktemp("identity") / "identity.npy"
+    table = json.loads((published / "data" / "flame_params.json").read_text())
+    np.save(identity, np.array(table["shape_params"], np.float32))
+    return Avatar(
+        name="published",
+        path=published,
+        renderer="splatting-avatar",
+        basis="flame2020",
+        head="flame/generic_model.pkl",
+        shape=str(identity),
+        splats="output/point_cloud/iteration_30000",
+        expressions=50,
+        unit=4.0,
+    )
 
 
 @pytest.fixture(scope="module", params=["interpreter", "cuda"])

@@ -57,12 +57,7 @@ def export_npz(avatar: Avatar, out: str | Path, variant: str | None = None) -> t
 
     They are moved to the mesh of the head model at rest, which that form is on. Raises MarotteError.
     """
-    out = Path(out)
-    check_place(out)
-    if out.suffix != ".npz":
-        raise MarotteError(f"{out} must end in .npz")
-    _check_splats(avatar)
-    head = avatar_head(avatar)
+    out, head = _new_file(avatar, out, ".npz")
     rest = np.asarray(head.v_template * np.float32(avatar.unit), np.float32)
     moved = on_mesh(avatar_splats(avatar, head, variant), rest)
     write_splats(out, moved, Parts(np.zeros(len(moved), np.uint8), ("head",)))
@@ -109,12 +104,7 @@ def export_plain(
     (`convert_SHs_python`), the harmonics are turned by each Gaussian's own turn, so that the file's world is one.
     Raises MarotteError for a degree below the avatar's, and for a place that cannot be written.
     """
-    out = Path(out)
-    check_place(out)
-    if out.suffix != ".ply":
-        raise MarotteError(f"{out} must end in .ply")
-    _check_splats(avatar)
-    head = avatar_head(avatar)
+    out, head = _new_file(avatar, out, ".ply")
     splats = avatar_splats(avatar, head, variant)
     if not splats.sh_degree <= degree <= PLAIN_DEGREE:
         raise MarotteError(
@@ -142,6 +132,16 @@ def export_plain(
     )
     write_ply_vertices(out, columns)
     return len(splats)
+
+
+def _new_file(avatar: Avatar, out: str | Path, suffix: str) -> tuple[Path, FlameModel]:
+    """Return the file that an avatar's Gaussians can be written to, and the head that they are on."""
+    out = Path(out)
+    check_place(out)
+    if out.suffix != suffix:
+        raise MarotteError(f"{out} must end in {suffix}")
+    _check_splats(avatar)
+    return out, avatar_head(avatar)
 
 
 def _check_splats(avatar: Avatar) -> None:

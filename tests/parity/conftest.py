@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from marotte.models.splatting_avatar import SplattingAvatar
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 ROOT = Path(os.environ.get("MAROTTE_REFERENCE", CHECKOUT.parent / "shared" / "reference"))
 
@@ -68,3 +70,33 @@ def truth(fixtures) -> dict[str, np.ndarray]:
     """The cameras and points that all of them describe."""
     with np.load(fixtures / "truth.npz") as arrays:
         return dict(arrays)
+
+
+@pytest.fixture(scope="session")
+def avatar_of():
+    """A function that makes the avatar of a fixture's mesh and raw parameters."""
+
+    def make(mesh, raw, **settings):
+        return SplattingAvatar(
+            face_ids=mesh["sample_fidxs"],
+            bary=mesh["sample_bary"],
+            uvd=raw["_xyz"],
+            rotations_wxyz=raw["_rotation"],
+            log_scales=raw["_scaling"],
+            opacity_logits=raw["_opacity"][:, 0],
+            sh=np.concatenate([raw["_features_dc"], raw["_features_rest"]], axis=1),
+            canonical=mesh["cano_verts"],
+            faces=mesh["faces"],
+            **settings,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def published_scene():
+    """A function that reads a scene of the rasterizer's reference: what stands in test_rasterizer.py beside this."""
+    spec = importlib.util.spec_from_file_location("published", Path(__file__).with_name("test_rasterizer.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.scene

@@ -7,7 +7,6 @@ from marotte.models.splatting_config import read_config
 from marotte.renderers.splatting_avatar import SplattingAvatarRenderer
 from marotte.runtime.avatars.splatting import Given, import_splatting_avatar
 from marotte.runtime.contracts import RenderOptions
-from marotte.runtime.head import HeadState
 from marotte.runtime.imavatar import read_imavatar
 
 # Of reference/splatting_avatar/SPEC.md, section 8.
@@ -21,17 +20,7 @@ def test_an_imported_avatar_gives_the_published_gaussians(reference_file, tmp_pa
     avatar = import_splatting_avatar(folder, Given(name="x"), store=tmp_path).avatar
     (config,) = folder.rglob("config.yaml")
     _, test = read_imavatar(folder / "data").split(read_config(config).num_for_train)
-    pose, nothing = test.full_pose, np.zeros((len(test), 3), np.float32)
-    state = HeadState(
-        shape=np.zeros(0, np.float32),
-        expression=test.expression,
-        root=pose[:, :3],
-        neck=pose[:, 3:6],
-        jaw=pose[:, 6:9],
-        eyes=pose[:, 9:],
-        eyelids=nothing[:, :2],
-        translation=nothing,
-    )
+    state = test.head
     stream = SplattingAvatarRenderer().open(avatar, RenderOptions(64, 64, extra={"device": "cpu"}))
     meshes = stream.head.vertices(state.expression, state.full_pose)
     for frame, (mesh, camera) in enumerate(zip(meshes, test.cameras, strict=True)):

@@ -107,28 +107,9 @@ def agree(ours, expected, close=USUAL, flip=FLIP):
         assert error.max() <= flip, f"{name}: {error.max()}"
 
 
-def scene(file):
-    z = dict(np.load(file))
-    gaussians = Gaussians(
-        means=z["means3D"],
-        opacities=z["opacities"][:, 0],
-        quats_wxyz=z.get("rotations"),
-        scales=z.get("scales"),
-        covariances=z.get("cov3D_precomp"),
-        features=z.get("colors_precomp"),
-        sh=z.get("shs"),
-        sh_degree=int(z["sh_degree"]) if "shs" in z else None,
-    )
-    numbers = {name: float(z[name]) for name in ("tanfovx", "tanfovy", "scale_modifier")}
-    arrays = {name: z[name] for name in ("viewmatrix", "projmatrix", "campos")}
-    settings = PublishedSettings(image_width=int(z["width"]), image_height=int(z["height"]), **numbers, **arrays)
-    background = z["bg"] if z["bg"].ndim == 1 else z["bg"].transpose(1, 2, 0)
-    return z, gaussians, settings, background
-
-
 @SCENES
-def test_what_gsplat_is_given_makes_the_published_picture(reference_file, recorded):
-    z, gaussians, settings, background = scene(reference_file)
+def test_what_gsplat_is_given_makes_the_published_picture(reference_file, recorded, published_scene):
+    z, gaussians, settings, background = published_scene(reference_file)
     raster = drawn(recorded, gaussians, settings, background)
     published, colours = recorded["published"], np.concatenate(recorded["colours"], axis=1)
     seen = published.drawn & recorded["kept"]
@@ -164,8 +145,8 @@ def test_the_scene_of_the_first_use(kind, recorded):
 
 
 @SCENES
-def test_the_cap_of_1_5_is_within_its_bound(reference_file, recorded, monkeypatch):
-    _, gaussians, settings, background = scene(reference_file)
+def test_the_cap_of_1_5_is_within_its_bound(reference_file, recorded, monkeypatch, published_scene):
+    _, gaussians, settings, background = published_scene(reference_file)
     monkeypatch.setattr(gsplat, "__version__", "1.5.3")
     expected, _ = draw(gaussians, settings, background)
     monkeypatch.setattr(reference, "ALPHA_MAX", np.float32(0.999))

@@ -162,30 +162,11 @@ def agree(ours, expected, close=USUAL, flip=FLIP):
         assert error.max() <= flip, f"{name}: {error.max()}"
 
 
-def scene(file):
-    z = dict(np.load(file))
-    gaussians = Gaussians(
-        means=z["means3D"],
-        opacities=z["opacities"][:, 0],
-        quats_wxyz=z.get("rotations"),
-        scales=z.get("scales"),
-        covariances=z.get("cov3D_precomp"),
-        features=z.get("colors_precomp"),
-        sh=z.get("shs"),
-        sh_degree=int(z["sh_degree"]) if "shs" in z else None,
-    )
-    numbers = {name: float(z[name]) for name in ("tanfovx", "tanfovy", "scale_modifier")}
-    arrays = {name: z[name] for name in ("viewmatrix", "projmatrix", "campos")}
-    settings = PublishedSettings(image_width=int(z["width"]), image_height=int(z["height"]), **numbers, **arrays)
-    background = z["bg"] if z["bg"].ndim == 1 else z["bg"].transpose(1, 2, 0)
-    return z, gaussians, settings, background
-
-
 @SCENES
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_published_pictures(reference_file, variant, install):
+def test_the_published_pictures(reference_file, variant, install, published_scene):
     install(*VARIANTS[variant]())
-    z, gaussians, settings, background = scene(reference_file)
+    z, gaussians, settings, background = published_scene(reference_file)
     raster = drawn(gaussians, settings, background)
     close, flip = CLOSE.get(reference_file.stem, USUAL), 4e-2 if reference_file.stem == "feature32" else FLIP
     agree(raster, Workspace().render(gaussians, settings, background, depth=True), close, flip)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from marotte.models.flame import FlameModel
-from marotte.models.splatting_avatar import SplattingAvatar
 from marotte.models.splatting_config import read_config
 from marotte.models.splatting_files import read_point_cloud, read_splatting_avatar, write_splatting_avatar
 from marotte.models.splatting_numba import SplattingEvaluator
@@ -19,7 +18,6 @@ from marotte.renderers.splatting_avatar import SplattingAvatarRenderer
 from marotte.runtime.avatar import Avatar
 from marotte.runtime.background import Background
 from marotte.runtime.contracts import Drive, RenderOptions
-from marotte.runtime.head import HeadState
 from marotte.runtime.imavatar import imavatar_to_opencv, opencv_to_3dgs, opencv_to_imavatar, read_imavatar
 
 # Of the SPEC: centres and rotations; scales, area ratios and face quaternions; cameras. Vertices are FLAME's.
@@ -50,21 +48,6 @@ def close(got, expected, tolerance, where=...):
 
 def unit(quats):
     return quats / np.linalg.norm(quats, axis=-1, keepdims=True)
-
-
-def avatar_of(mesh, raw, **settings):
-    return SplattingAvatar(
-        face_ids=mesh["sample_fidxs"],
-        bary=mesh["sample_bary"],
-        uvd=raw["_xyz"],
-        rotations_wxyz=raw["_rotation"],
-        log_scales=raw["_scaling"],
-        opacity_logits=raw["_opacity"][:, 0],
-        sh=np.concatenate([raw["_features_dc"], raw["_features_rest"]], axis=1),
-        canonical=mesh["cano_verts"],
-        faces=mesh["faces"],
-        **settings,
-    )
 
 
 def face_transforms(avatar, driven, vertices):
@@ -113,7 +96,7 @@ def check_pose(avatar, data, prefix):
 
 
 @pytest.mark.reference_files("splatting_avatar/**/mesh_update*.npz")
-def test_mesh_update(reference_file):
+def test_mesh_update(reference_file, avatar_of):
     data = dict(np.load(reference_file))
     avatar = avatar_of(data, data)
     close(avatar.rest.areas, data["cano_face_areas"], CAMERAS)
@@ -126,7 +109,7 @@ def test_mesh_update(reference_file):
 
 
 @pytest.mark.reference_files("splatting_avatar/**/sh[0-9]*.npz")
-def test_colours_by_direction(reference_file):
+def test_colours_by_direction(reference_file, avatar_of):
     data = dict(np.load(reference_file))
     mesh = dict(np.load(reference_file.with_name("mesh_update" + reference_file.stem[3:] + ".npz")))
     avatar = avatar_of(mesh, data, colours_outside=True)
@@ -259,19 +242,7 @@ def test_cameras(reference_file, published):
 
 
 def drive_of(track):
-    frames = len(track)
-    pose, nothing = track.full_pose, np.zeros((frames, 3), np.float32)
-    state = HeadState(
-        shape=np.zeros(0, np.float32),
-        expression=track.expression,
-        root=pose[:, :3],
-        neck=pose[:, 3:6],
-        jaw=pose[:, 6:9],
-        eyes=pose[:, 9:],
-        eyelids=nothing[:, :2],
-        translation=nothing,
-    )
-    return Drive(np.arange(frames, dtype=np.int64), state, track.cameras, Background(colour=(1, 1, 1)))
+    return Drive(np.arange(len(track), dtype=np.int64), track.head, track.cameras, Background(colour=(1, 1, 1)))
 
 
 @pytest.mark.reference_files("splatting_avatar/**/avatar_expected*.npz")

@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from marotte.models.flame import FlameModel
-from marotte.models.splatting_avatar import SplattingAvatar
 from marotte.models.splatting_config import read_config
 from marotte.models.splatting_files import read_splatting_avatar
-from marotte.runtime.head import HeadState
 from marotte.runtime.imavatar import read_imavatar
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -32,28 +30,13 @@ def close(got, expected, tolerance, where=...):
     np.testing.assert_allclose(got[where], expected[where], rtol=0, atol=tolerance)
 
 
-def avatar_of(mesh, raw, **settings):
-    return SplattingAvatar(
-        face_ids=mesh["sample_fidxs"],
-        bary=mesh["sample_bary"],
-        uvd=raw["_xyz"],
-        rotations_wxyz=raw["_rotation"],
-        log_scales=raw["_scaling"],
-        opacity_logits=raw["_opacity"][:, 0],
-        sh=np.concatenate([raw["_features_dc"], raw["_features_rest"]], axis=1),
-        canonical=mesh["cano_verts"],
-        faces=mesh["faces"],
-        **settings,
-    )
-
-
 def poses(data):
     return list(dict.fromkeys(key.split(".")[0] for key in data if "." in key))
 
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.reference_files("splatting_avatar/**/mesh_update*.npz")
-def test_mesh_update(reference_file, device):
+def test_mesh_update(reference_file, device, avatar_of):
     from marotte.models.splatting_torch import TorchSplats
 
     data = dict(np.load(reference_file))
@@ -86,7 +69,7 @@ def test_mesh_update(reference_file, device):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.reference_files("splatting_avatar/**/sh[0-9]*.npz")
-def test_colours_by_direction(reference_file, device):
+def test_colours_by_direction(reference_file, device, avatar_of):
     from marotte.models.splatting_torch import TorchSplats
 
     data = dict(np.load(reference_file))
@@ -125,24 +108,13 @@ def published(reference_file):
 def test_from_files_to_the_rasterizer(reference_file, published, device):
     from marotte.renderers.splatting_update import SplattingUpdate
 
-    test, expected, frames = published.test, published.expected, len(published.test)
-    nothing, pose = np.zeros((frames, 3), np.float32), test.full_pose
-    state = HeadState(
-        shape=nothing[0, :0],
-        expression=test.expression,
-        root=pose[:, :3],
-        neck=pose[:, 3:6],
-        jaw=pose[:, 6:9],
-        eyes=pose[:, 9:],
-        eyelids=nothing[:, :2],
-        translation=nothing,
-    )
+    test, expected, state = published.test, published.expected, published.test.head
     update = SplattingUpdate(published.head, 4.0, published.splats, torch.device(device))
     with torch.inference_mode():
-        vertices = update.head.vertices(*(torch.from_numpy(a).to(device) for a in (test.expression, pose)))
+        vertices = update.head.vertices(*(torch.from_numpy(a).to(device) for a in (test.expression, test.full_pose)))
         got, finite = update(update.rows(state, test.cameras))
         assert finite.all()
-        for frame in range(frames):
+        for frame in range(len(test)):
             close(vertices[frame], expected[f"frame{frame}.mesh_verts"], VERTICES)
             checks = {
                 "means3D": (got.means[frame], CENTRES),

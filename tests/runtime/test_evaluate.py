@@ -11,37 +11,18 @@ from PIL import Image
 from marotte.errors import MarotteError
 from marotte.renderers.splatting_avatar import SplattingAvatarRenderer
 from marotte.runtime.affine import Affine2D
-from marotte.runtime.avatar import Avatar
 from marotte.runtime.evaluate import evaluate, lines, published_split
 from marotte.runtime.evaluation_files import write_evaluation
 from marotte.runtime.tracked_frames import open_tracked
 
 
 @pytest.fixture(scope="module")
-def avatar(published, tmp_path_factory) -> Avatar:
-    identity = tmp_path_factory.mktemp("identity") / "identity.npy"
-    table = json.loads((published / "data" / "flame_params.json").read_text())
-    np.save(identity, np.array(table["shape_params"], np.float32))
-    return Avatar(
-        name="published",
-        path=published,
-        renderer="splatting-avatar",
-        basis="flame2020",
-        head="flame/generic_model.pkl",
-        shape=str(identity),
-        splats="output/point_cloud/iteration_30000",
-        expressions=50,
-        unit=4.0,
-    )
+def tracked(published, published_avatar):
+    return open_tracked(published_avatar, published / "data")
 
 
 @pytest.fixture(scope="module")
-def tracked(published, avatar):
-    return open_tracked(avatar, published / "data")
-
-
-@pytest.fixture(scope="module")
-def unmasked(published, avatar, tmp_path_factory):
+def unmasked(published, published_avatar, tmp_path_factory):
     """The same pictures laid on white, without their masks."""
     data = tmp_path_factory.mktemp("unmasked")
     (data / "images").mkdir()
@@ -49,7 +30,7 @@ def unmasked(published, avatar, tmp_path_factory):
         white = Image.new("RGBA", (192, 192), "white")
         Image.alpha_composite(white, Image.open(path)).convert("RGB").save(data / "images" / path.name)
     (data / "flame_params.json").write_bytes((published / "data" / "flame_params.json").read_bytes())
-    return open_tracked(avatar, data)
+    return open_tracked(published_avatar, data)
 
 
 def test_its_own_pictures_come_back(unmasked):
@@ -84,15 +65,15 @@ def test_shifted_cameras_lower_it(unmasked):
     assert wrong["ssim"]["mean"] < right["ssim"]["mean"] - 0.05
 
 
-def test_the_published_split(avatar, tracked, tmp_path):
-    frames, notes = published_split(avatar, 6, "test")
+def test_the_published_split(published_avatar, tracked, tmp_path):
+    frames, notes = published_split(published_avatar, 6, "test")
     assert frames == list(range(6)) and "leaves no frame of 6 to train on" in notes[0]
-    frames, notes = published_split(avatar, 360, "train")
+    frames, notes = published_split(published_avatar, 360, "train")
     assert frames == list(range(10)) and not notes
-    assert published_split(avatar, 360, "test")[0] == list(range(10, 360))
+    assert published_split(published_avatar, 360, "test")[0] == list(range(10, 360))
     with pytest.raises(MarotteError, match="the train split has no frame: num_for_train = -350 of 6 frames"):
-        published_split(avatar, 6, "train")
-    without = replace(avatar, path=tmp_path, splats="splats")
+        published_split(published_avatar, 6, "train")
+    without = replace(published_avatar, path=tmp_path, splats="splats")
     assert "no config.yaml" in published_split(without, 360, "test")[1][0]
 
 
@@ -120,11 +101,11 @@ def test_what_it_leaves(unmasked, tmp_path):
     assert any("mean" in line and "worst" in line for line in lines(result))
 
 
-def test_what_cannot_be_evaluated(tracked, avatar, published, tmp_path):
+def test_what_cannot_be_evaluated(tracked, published_avatar, published, tmp_path):
     with pytest.raises(MarotteError, match="composited on a colour"):
         evaluate(tracked, SplattingAvatarRenderer(), background="transparent")
     with pytest.raises(MarotteError, match="moves in arkit52, tracked frames are FLAME's"):
-        open_tracked(replace(avatar, basis="arkit52"), published / "data")
+        open_tracked(replace(published_avatar, basis="arkit52"), published / "data")
     (tmp_path / "flame_params.json").write_bytes((published / "data" / "flame_params.json").read_bytes())
     with pytest.raises(MarotteError, match="the pictures are not beside the cameras"):
-        open_tracked(avatar, tmp_path)
+        open_tracked(published_avatar, tmp_path)

@@ -23,24 +23,6 @@ from marotte.runtime.verify_training import compare_training
 from marotte.runtime.video.probe import probe, read_frames
 
 
-@pytest.fixture(scope="module")
-def avatar(published, tmp_path_factory) -> Avatar:
-    identity = tmp_path_factory.mktemp("identity") / "identity.npy"
-    table = json.loads((published / "data" / "flame_params.json").read_text())
-    np.save(identity, np.array(table["shape_params"], np.float32))
-    return Avatar(
-        name="published",
-        path=published,
-        renderer="splatting-avatar",
-        basis="flame2020",
-        head="flame/generic_model.pkl",
-        shape=str(identity),
-        splats="output/point_cloud/iteration_30000",
-        expressions=50,
-        unit=4.0,
-    )
-
-
 @pytest.fixture
 def recording(published, tmp_path):
     """A function that writes the recording anew, with world_mat and intrinsics changed, and returns its folder."""
@@ -96,8 +78,8 @@ def half_an_angle(intrinsics):
     return np.concatenate([np.sign(intrinsics[:2]) * 0.5 / np.tan(angle / 4), intrinsics[2:]])
 
 
-def test_a_healthy_recording(avatar, published, tmp_path):
-    found = verify(avatar, published / "data")
+def test_a_healthy_recording(published_avatar, published, tmp_path):
+    found = verify(published_avatar, published / "data")
     assert found.healthy and not found.faults and found.diagnosis is None
     assert found.landmarks.median < 1e-3 and found.landmarks.exact
     assert found.outline.as_read.share < 0.03
@@ -123,15 +105,15 @@ def test_a_healthy_recording(avatar, published, tmp_path):
         (None, half_an_angle, True, "fov_half_angle"),
     ],
 )
-def test_each_mistake_has_its_name(avatar, recording, matrices, intrinsics, keypoints, name):
-    found = verify(avatar, recording(matrices, intrinsics, keypoints))
+def test_each_mistake_has_its_name(published_avatar, recording, matrices, intrinsics, keypoints, name):
+    found = verify(published_avatar, recording(matrices, intrinsics, keypoints))
     assert not found.healthy
     assert found.faults[0] == name
     assert report(found)[0].endswith(", ".join(found.faults))
     assert json.loads(json.dumps(as_json(found)))["faults"] == list(found.faults)
 
 
-def test_hair_and_shaky_tracking_are_no_fault(avatar, published, recording, tmp_path):
+def test_hair_and_shaky_tracking_are_no_fault(published_avatar, published, recording, tmp_path):
     """Hair on one side only, a mask that is cut too tight, cameras that shake: as real recordings are."""
     pictures = tmp_path / "hairy"
     pictures.mkdir()
@@ -148,20 +130,20 @@ def test_hair_and_shaky_tracking_are_no_fault(avatar, published, recording, tmp_
     def shaken(matrix):
         return matrix + random.normal(0, 0.008, (3, 4)) * [0, 0, 0, 1]
 
-    found = verify(avatar, recording(shaken, keypoints=False, pictures=pictures))
+    found = verify(published_avatar, recording(shaken, keypoints=False, pictures=pictures))
     assert found.outline.as_read.share > 0.03 and found.healthy, report(found)
-    found = verify(avatar, recording(factor_missing, keypoints=False, pictures=pictures))
+    found = verify(published_avatar, recording(factor_missing, keypoints=False, pictures=pictures))
     assert found.faults[0] == "scale4_missing"
 
 
-def test_keypoints_that_were_damaged_as_well(avatar, recording):
+def test_keypoints_that_were_damaged_as_well(published_avatar, recording):
     """A converter that projects its keypoints with its own wrong camera: only the pictures can tell."""
-    found = verify(avatar, recording(None, crop_forgotten, keypoints=lambda p: p + np.array([0.14, -0.1])))
+    found = verify(published_avatar, recording(None, crop_forgotten, keypoints=lambda p: p + np.array([0.14, -0.1])))
     assert not found.landmarks.off and found.landmarks.exact
     assert found.outline.off and found.faults[0] == "crop_offset_missing"
 
 
-def test_noisy_landmarks_alone(avatar, recording, published):
+def test_noisy_landmarks_alone(published_avatar, recording, published):
     """Detections with noise, a bias, and no mask: healthy as they are, and still enough to name a mistake."""
     random = np.random.default_rng(1)
     bias = random.normal(0, 0.006, (68, 2))
@@ -174,14 +156,14 @@ def test_noisy_landmarks_alone(avatar, recording, published):
         pictures.mkdir()
         for path in (published / "data" / "images").glob("*.png"):
             Image.open(path).convert("RGB").save(pictures / path.name)
-    found = verify(avatar, recording(keypoints=noisy, pictures=pictures))
+    found = verify(published_avatar, recording(keypoints=noisy, pictures=pictures))
     assert found.healthy and not found.landmarks.exact and found.landmarks.median > 0.5
     assert any("no masks" in line for line in report(found))
-    found = verify(avatar, recording(transposed, keypoints=noisy))
+    found = verify(published_avatar, recording(transposed, keypoints=noisy))
     assert found.faults == ("r_transposed",)
 
 
-def test_focal_lengths_over_the_wrong_side(avatar, published, recording, tmp_path):
+def test_focal_lengths_over_the_wrong_side(published_avatar, published, recording, tmp_path):
     pictures = tmp_path / "oblong"
     pictures.mkdir()
     for path in (published / "data" / "images").glob("*.png"):
@@ -191,54 +173,54 @@ def test_focal_lengths_over_the_wrong_side(avatar, published, recording, tmp_pat
         fx, fy, cx, cy = intrinsics
         return np.array([fx, fy * 192 / 144, cx, (cy * 192 - 16) / 144])
 
-    healthy = verify(avatar, recording(None, cut, keypoints=False, pictures=pictures))
+    healthy = verify(published_avatar, recording(None, cut, keypoints=False, pictures=pictures))
     assert healthy.healthy, report(healthy)
-    found = verify(avatar, recording(None, lambda i: cut(i) * [192 / 144, 1, 1, 1], keypoints=False))
+    found = verify(published_avatar, recording(None, lambda i: cut(i) * [192 / 144, 1, 1, 1], keypoints=False))
     assert found.faults[0] == "wrong_resolution"
     assert "fx is 1.333 times fy" in "\n".join(report(found))
 
 
-def test_the_doctors_command_can_be_run(avatar, recording, tmp_path):
+def test_the_doctors_command_can_be_run(published_avatar, recording, tmp_path):
     data, points = recording(transposed), tmp_path / "points.npz"
-    found = verify(avatar, data, points=points)
+    found = verify(published_avatar, data, points=points)
     assert str(points) in found.diagnosis.mend
     again = diagnose(data, points, size=(192, 192), points_unit=1.0)
     assert again.faults == ("r_transposed",)
-    assert verify(avatar, data).diagnosis.mend == ""  # nothing was kept, so there is no command
+    assert verify(published_avatar, data).diagnosis.mend == ""  # nothing was kept, so there is no command
 
 
-def test_landmarks_from_a_file(avatar, published, recording, tmp_path):
-    tracked = open_tracked(avatar, published / "data")
+def test_landmarks_from_a_file(published_avatar, published, recording, tmp_path):
+    tracked = open_tracked(published_avatar, published / "data")
     points = tracked.head.model.landmarks3d(tracked.vertices(range(6)))
     pixels = np.stack([camera.project(each) for camera, each in zip(tracked.cameras, points, strict=True)])
     file = tmp_path / "seen.npz"
     np.savez(file, points2d=pixels)
-    found = verify(avatar, recording(keypoints=False), landmarks=file)
+    found = verify(published_avatar, recording(keypoints=False), landmarks=file)
     assert found.healthy and found.landmarks.median < 1e-3
     np.savez(file, points2d=pixels + 12.0)
-    assert verify(avatar, recording(keypoints=False), landmarks=file).landmarks.off
+    assert verify(published_avatar, recording(keypoints=False), landmarks=file).landmarks.off
     np.savez(file, points2d=pixels[:3])
     with pytest.raises(MarotteError, match="landmarks of 3 frames, the tracking has 6"):
-        verify(avatar, published / "data", landmarks=file)
+        verify(published_avatar, published / "data", landmarks=file)
     np.savez(file, points2d=pixels[:, :9])
     with pytest.raises(MarotteError, match="has 9 points without points3d"):
-        verify(avatar, published / "data", landmarks=file)
+        verify(published_avatar, published / "data", landmarks=file)
 
 
-def test_another_format(avatar, published, tmp_path):
+def test_another_format(published_avatar, published, tmp_path):
     """metrical-tracker's files have no neck: the cameras fit, and the training tells that something was left out."""
     out = tmp_path / "tracked"
     write_cameras(read_cameras(published / "data"), out, "metrical", allow_loss=True)
-    found = verify(avatar, out, images=published / "data" / "images")
+    found = verify(published_avatar, out, images=published / "data" / "images")
     assert found.outline is not None and found.outline.as_read.share < 0.1
     assert found.training.fault
 
 
-def trained(published, avatar, tmp_path, canonical) -> Avatar:
+def trained(published, published_avatar, tmp_path, canonical) -> Avatar:
     """Return the avatar with another canonical mesh, as a training with other parameters would have left it."""
     splats = read_splatting_avatar(published / "output" / "point_cloud" / "iteration_30000")
     folder = write_splatting_avatar(replace(splats, canonical=canonical.astype(np.float32)), tmp_path / "trained")
-    return replace(avatar, splats=str(folder))
+    return replace(published_avatar, splats=str(folder))
 
 
 @pytest.mark.parametrize(
@@ -265,42 +247,42 @@ def trained(published, avatar, tmp_path, canonical) -> Avatar:
         ),
     ],
 )
-def test_an_avatar_trained_on_a_wrong_convention(avatar, published, tmp_path, canonical, fault):
-    tracked = open_tracked(avatar, published / "data")
-    wrong = trained(published, avatar, tmp_path, canonical(tracked.head, tracked.state([0])))
+def test_an_avatar_trained_on_a_wrong_convention(published_avatar, published, tmp_path, canonical, fault):
+    tracked = open_tracked(published_avatar, published / "data")
+    wrong = trained(published, published_avatar, tmp_path, canonical(tracked.head, tracked.state([0])))
     found = verify(wrong, published / "data")
     assert found.faults == (fault,)
     assert not found.healthy and found.diagnosis is None
 
 
-def test_two_mistakes_in_training(avatar, published, tmp_path):
-    tracked = open_tracked(avatar, published / "data")
+def test_two_mistakes_in_training(published_avatar, published, tmp_path):
+    tracked = open_tracked(published_avatar, published / "data")
     state = tracked.state([0])
     mesh = HeadEvaluator(tracked.head.model, None, 1.0).vertices(state.expression, state.full_pose)[0]
-    wrong = open_tracked(trained(published, avatar, tmp_path, mesh), published / "data")
+    wrong = open_tracked(trained(published, published_avatar, tmp_path, mesh), published / "data")
     found = compare_training(wrong)
     assert found.fault == "trained_other_unit" and "mean identity" in found.what
 
 
-def test_another_frame_is_no_fault(avatar, published, tmp_path):
-    tracked = open_tracked(avatar, published / "data")
-    found = verify(trained(published, avatar, tmp_path, tracked.vertices([3])[0]), published / "data")
+def test_another_frame_is_no_fault(published_avatar, published, tmp_path):
+    tracked = open_tracked(published_avatar, published / "data")
+    found = verify(trained(published, published_avatar, tmp_path, tracked.vertices([3])[0]), published / "data")
     assert found.healthy and found.training.fault == "trained_other_frame" and "image/4" in found.training.what
 
 
-def test_other_expressions_in_the_same_pose(avatar, published, tmp_path):
-    """What FLAME 2023's expressions do to an avatar of FLAME 2020."""
-    tracked = open_tracked(avatar, published / "data")
+def test_other_expressions_in_the_same_pose(published_avatar, published, tmp_path):
+    """What FLAME 2023's expressions do to an published_avatar of FLAME 2020."""
+    tracked = open_tracked(published_avatar, published / "data")
     other = FlameModel.load(published / "flame" / "flame2023.pkl", n_expression=50, basis="flame2023")
     state = tracked.state([0])
     mesh = HeadEvaluator(other, tracked.head.identity, 4.0).vertices(state.expression, state.full_pose)[0]
-    found = verify(trained(published, avatar, tmp_path, mesh), published / "data")
+    found = verify(trained(published, published_avatar, tmp_path, mesh), published / "data")
     assert found.faults == ("trained_other_expressions",)
     assert any("FLAME 2023" in line for line in report(found))
 
 
-def test_another_recording_is_no_fault(avatar, published, tmp_path):
-    tracked = open_tracked(avatar, published / "data")
+def test_another_recording_is_no_fault(published_avatar, published, tmp_path):
+    tracked = open_tracked(published_avatar, published / "data")
     random, state = np.random.default_rng(4), tracked.state([0])
     other = replace(
         state,
@@ -308,30 +290,30 @@ def test_another_recording_is_no_fault(avatar, published, tmp_path):
         jaw=np.array([[0.2, 0, 0]], np.float32),
         root=np.array([[0.1, -0.2, 0.1]], np.float32),
     )
-    found = verify(trained(published, avatar, tmp_path, tracked.head.vertices(other)[0]), published / "data")
+    found = verify(trained(published, published_avatar, tmp_path, tracked.head.vertices(other)[0]), published / "data")
     assert found.healthy and found.training.fault == "trained_other_recording"
 
 
-def test_the_film(avatar, recording, published, tmp_path):
+def test_the_film(published_avatar, recording, published, tmp_path):
     out = tmp_path / "film.mp4"
-    write_overlay(verify(avatar, recording(transposed), frames=3), out)
+    write_overlay(verify(published_avatar, recording(transposed), frames=3), out)
     assert probe(out).frames == 3
     first = next(iter(read_frames(out)))
     assert first.shape == (640, 640, 3)
     plain = np.asarray(Image.open(published / "data" / "images" / "1.png").convert("RGB").resize((640, 640)))
     assert (np.abs(first.astype(int) - plain) > 25).mean() > 0.03
     with pytest.raises(MarotteError, match="the cameras cannot be read"):
-        write_overlay(verify(avatar, recording(y_flipped)), out)
+        write_overlay(verify(published_avatar, recording(y_flipped)), out)
 
 
-def test_what_cannot_be_verified(avatar, published, recording, tmp_path):
+def test_what_cannot_be_verified(published_avatar, published, recording, tmp_path):
     with pytest.raises(MarotteError, match="--frames 0"):
-        verify(avatar, published / "data", frames=0)
+        verify(published_avatar, published / "data", frames=0)
     with pytest.raises(MarotteError, match="is not there"):
-        verify(avatar, tmp_path / "nowhere")
+        verify(published_avatar, tmp_path / "nowhere")
     shutil.copytree(published / "data", tmp_path / "damaged")
     (tmp_path / "damaged" / "images" / "4.png").write_bytes(b"no picture")
     with pytest.raises(MarotteError, match="cannot be read"):
-        verify(avatar, tmp_path / "damaged")
+        verify(published_avatar, tmp_path / "damaged")
     Image.new("RGBA", (192, 192)).save(tmp_path / "damaged" / "images" / "4.png")
-    assert verify(avatar, tmp_path / "damaged").healthy  # nobody is in that frame, so it says nothing
+    assert verify(published_avatar, tmp_path / "damaged").healthy  # nobody is in that frame, so it says nothing
