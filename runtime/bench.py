@@ -22,7 +22,7 @@ import numpy as np
 
 import marotte
 from marotte.errors import MarotteError, unknown_name
-from marotte.runtime.info import cores, processor
+from marotte.runtime.info import OPTIONAL, cores, cuda, processor
 from marotte.runtime.registry import found, load
 
 FORMAT = "marotte-bench-1"
@@ -146,12 +146,12 @@ def report(results: list[Result]) -> dict[str, Any]:
     """Return all of it for a JSON file: results, hardware, versions, commit, protocol."""
     return {
         "format": FORMAT,
-        "hardware": {"cpu": processor(), "threads": cores()},
+        "hardware": {"cpu": processor(), "threads": cores(), **({"cuda": cuda()} if "torch" in sys.modules else {})},
         "versions": {
             "marotte": marotte.__version__,
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "numba")},
-            **({"torch": sys.modules["torch"].__version__} if "torch" in sys.modules else {}),
+            **{name: version(name) for name in OPTIONAL if name in sys.modules},
         },
         "commit": commit(),
         "protocol": "CPU-ms: process time at one thread; wall: at all threads; medians and 95th percentiles after "

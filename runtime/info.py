@@ -10,7 +10,9 @@ import marotte
 from marotte.runtime.avatar import avatar_folders
 from marotte.runtime.registry import GROUPS, status
 
-_LIBRARIES = ("numpy", "numba", "scipy", "librosa", "soundfile", "imageio-ffmpeg", "torch")
+_LIBRARIES = ("numpy", "numba", "scipy", "librosa", "soundfile", "imageio-ffmpeg")
+# What the extras bring.
+OPTIONAL = ("torch", "triton", "transformers", "huggingface-hub", "gsplat", "lpips")
 
 
 def gather() -> dict[str, dict[str, str]]:
@@ -21,8 +23,8 @@ def gather() -> dict[str, dict[str, str]]:
             "python": f"{platform.python_version()} ({sys.executable})",
             "system": f"{platform.system()} {platform.machine()}",
         },
-        "libraries": {name: _version(name) for name in _LIBRARIES} | {"ffmpeg": _ffmpeg()},
-        "devices": {"cpu": f"{processor()}, {cores()} threads", "cuda": _cuda()},
+        "libraries": {name: _version(name) for name in (*_LIBRARIES, *OPTIONAL)} | {"ffmpeg": _ffmpeg()},
+        "devices": {"cpu": f"{processor()}, {cores()} threads", "cuda": cuda()},
     }
     for kind in GROUPS:
         heading = kind if kind.endswith("s") else f"{kind}s"
@@ -35,7 +37,7 @@ def _version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
-        return "not installed (not needed by the default path)" if name == "torch" else "not installed"
+        return "not installed (not needed by the default path)" if name in OPTIONAL else "not installed"
 
 
 def _ffmpeg() -> str:
@@ -62,7 +64,8 @@ def processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def _cuda() -> str:
+def cuda() -> str:
+    """Return the names of the CUDA devices, or why there are none; imports torch where it is installed."""
     if _version("torch").startswith("not"):
         return "not available: torch is not installed"
     import torch
