@@ -18,12 +18,12 @@ from marotte.models.artalk.audio_encoder import build_audio_encoder, encode_audi
 from marotte.models.artalk.config import MOTION, STYLE_POSITIONS, STYLE_WIDTH, WIDTH, ARTalkConfig
 from marotte.models.artalk.frames import frame_count
 from marotte.models.artalk.loading import assign, read_checkpoint
-from marotte.models.artalk.precision import full_float32, keep_precision
 from marotte.models.artalk.quantizer import Quantizer
 from marotte.models.artalk.resize import area
 from marotte.models.artalk.style import StyleEncoder
 from marotte.models.artalk.transformer import Block, ModulatedNorm
 from marotte.models.artalk.vae import MotionVAE
+from marotte.models.precision import full_float32, keep_precision
 
 # With a style clip its condition is pushed away from that of no style: c + 0.1 (c - null).
 _GUIDANCE = 1.1

@@ -375,7 +375,7 @@ def test_without_torch():
 
 
 def test_tf32_is_off_inside_only():
-    from marotte.models.artalk.precision import full_float32
+    from marotte.models.precision import full_float32
 
     flags = torch.backends.cuda.matmul, torch.backends.cudnn
     before = [flag.allow_tf32 for flag in flags]
@@ -384,3 +384,20 @@ def test_tf32_is_off_inside_only():
     assert [flag.allow_tf32 for flag in flags] == before
     with full_float32(torch.device("cpu")):
         assert [flag.allow_tf32 for flag in flags] == before
+
+
+def test_tf32_stays_off_until_the_last_of_several_blocks_ends():
+    from marotte.models.precision import full_float32
+
+    matmul, gpu = torch.backends.cuda.matmul, torch.device("cuda")
+    before = matmul.allow_tf32
+    try:
+        matmul.allow_tf32 = True
+        one, other = full_float32(gpu), full_float32(gpu)
+        one.__enter__(), other.__enter__()
+        one.__exit__(None, None, None)
+        assert not matmul.allow_tf32
+        other.__exit__(None, None, None)
+        assert matmul.allow_tf32
+    finally:
+        matmul.allow_tf32 = before

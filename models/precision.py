@@ -1,5 +1,6 @@
 """What stays exact: float32 products on CUDA, and the small parts of a model that is shortened."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,12 +13,33 @@ from torch import Tensor
 def full_float32(device: torch.device) -> Iterator[None]:
     """Turn TF32 off for as long as the block runs, where the device is a GPU.
 
-    The switch belongs to the process and is put back behind the block. TF32 keeps 10 bits of the factors' fractions,
-    which can move a logit across its tie; torch's convolutions use it unless told otherwise.
+    The switch belongs to the process: the first of several blocks, in whatever threads, turns it, and the last puts it
+    back. TF32 keeps 10 bits of the factors' fractions, which can move a logit across its tie; torch's convolutions use
+    it unless told otherwise.
     """
     if device.type != "cuda":
         yield
         return
+    with _SWITCHING:
+        if not _INSIDE:
+            _BACK.append(_turn_off())
+        _INSIDE.append(None)
+    try:
+        yield
+    finally:
+        with _SWITCHING:
+            _INSIDE.pop()
+            if not _INSIDE:
+                _BACK.pop()()
+
+
+_SWITCHING = threading.Lock()
+_INSIDE: list[None] = []  # one a block that runs
+_BACK: list[Callable[[], None]] = []  # how the switch is put back
+
+
+def _turn_off() -> Callable[[], None]:
+    """Turn TF32 off; return what puts it back."""
     matmul: Any = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn
     try:
@@ -27,13 +49,14 @@ def full_float32(device: torch.device) -> Iterator[None]:
         older = None
     # Set by the older names, which keep the newer in step; the other way round, torch may refuse to multiply.
     matmul.allow_tf32 = cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
+
+    def put_back() -> None:
         if older:
             matmul.allow_tf32, cudnn.allow_tf32 = older
         else:
             matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = newer
+
+    return put_back
 
 
 def keep_precision(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
