@@ -8,6 +8,7 @@ Source: reference/artalk/SPEC.md.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from marotte.drivers.artalk_engine import Engine, EngineOptions, engine
 from marotte.drivers.artalk_stream import BASIS, FPS, ARTalkStream, feed_together
 from marotte.errors import MarotteError, MarotteWarning, unknown_name
 from marotte.models.safe_files import read_torch
-from marotte.runtime.assets import asset_path
+from marotte.runtime.assets import asset_path, catalogue
 from marotte.runtime.contracts import SAMPLE_RATE, Driver, DriverStream
 from marotte.runtime.motion import WIDTH, Motion
 from marotte.runtime.smoothing import DELAY
@@ -61,6 +62,8 @@ class ARTalkOptions:
         for name in ("smooth", "compile"):
             if not isinstance(getattr(self, name), bool):
                 raise MarotteError(f"{name} {getattr(self, name)!r} of the driver artalk is not true or false")
+        if not isinstance(self.weights, str | Path | None):
+            raise MarotteError(f"weights {self.weights!r} is not a path: give the checkpoint's file")
         _ = self.engine  # which refuses what it does not know
 
     @property
@@ -82,6 +85,13 @@ class ARTalk(Driver):
     fps = FPS
     lookahead = float(DELAY / FPS)
     chunk = 4.0
+    smooths = True
+
+    @staticmethod
+    def why_not() -> str:
+        """Return which of its libraries is not installed."""
+        missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
+        return f"{' and '.join(missing)} not installed: pip install 'marotte[artalk]'" if missing else ""
 
     def __init__(self, network: Engine | None = None) -> None:
         self._network = network
@@ -126,6 +136,10 @@ class ARTalk(Driver):
 
     def _open(self, chosen: ARTalkOptions) -> Engine:
         path = asset_path(CHECKPOINT) if chosen.weights is None else Path(chosen.weights)
+        if not path.is_file():
+            raise MarotteError(
+                f"weights {path} is no file: give a checkpoint, or leave it out and `marotte assets fetch artalk`"
+            )
         network = engine(path, chosen.engine)
         if network not in self._engines:
             self._engines.append(network)
@@ -143,16 +157,26 @@ def read_style(style: Any) -> np.ndarray | None:
     if isinstance(style, str | Path):
         path = Path(style)
         if path.suffix not in (".pt", ".npy"):
-            path = asset_path(f"style_motion/{style}.pt")
+            path = asset_path(_published(str(style)))
         what, style = f"style {path}", _array(path)
     if not isinstance(style, np.ndarray) or style.dtype.kind not in "fiu" or style.shape != (STYLE_FRAMES, WIDTH):
         found = f"{style.dtype} {list(style.shape)}" if isinstance(style, np.ndarray) else f"a {type(style).__name__}"
         raise MarotteError(
             f"{what} is {found}: a style clip is {STYLE_FRAMES} frames of motion, [{STYLE_FRAMES}, {WIDTH}]"
         )
-    if not np.isfinite(style).all():
+    with np.errstate(over="ignore"):
+        clip = style.astype(np.float32)
+    if not np.isfinite(clip).all():
         raise MarotteError(f"{what} has a value that is not finite: repair the clip, or use another")
-    return style.astype(np.float32)
+    return clip
+
+
+def _published(name: str) -> str:
+    """Return the asset of a published style."""
+    assets = {Path(asset.name).stem: asset.name for asset in catalogue().values() if asset.group == "styles"}
+    if name not in assets:
+        raise unknown_name("published style (nor does it end in .pt or .npy)", name, assets)
+    return assets[name]
 
 
 def _array(path: Path) -> Any:
@@ -160,5 +184,7 @@ def _array(path: Path) -> Any:
         return read_torch(path)
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise MarotteError(f"style {path} is no plain .npy array ({error})") from None
+    except OSError as error:
+        raise MarotteError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, EOFError):
+        raise MarotteError(f"style {path} is no .npy array of plain numbers: write it again with numpy.save") from None

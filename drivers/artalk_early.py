@@ -44,12 +44,14 @@ class EarlyStream(ARTalkStream):
         self._gap: np.ndarray | None = None  # from a decode's last frame to what was sent for it
         self._last: np.ndarray | None = None  # what was sent last
 
-    def early(self) -> np.ndarray:
-        """Decode what there is of the chunk, if enough is new; return what that gives now."""
+    @property
+    def wants_early(self) -> bool:
+        """Whether enough of the chunk is new to decode it."""
+        return self._held // HOP >= self._due
+
+    def early(self, motion: np.ndarray) -> np.ndarray:
+        """Return what the motion of the sound so far gives now."""
         frames = self._held // HOP
-        if frames < self._due:
-            return super().early()
-        motion = self.network.decode(self.state, self.peek())
         if self._sent and self._last is not None:
             self._gap = self._last - motion[self._sent - 1]
         self._due = frames + _REFRESH

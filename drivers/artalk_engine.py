@@ -3,8 +3,9 @@
 import threading
 import warnings
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,23 +70,40 @@ class Engine:
         from marotte.models.artalk import ChunkState
 
         results: list[tuple[np.ndarray, ChunkState]] = []
-        for start in range(0, len(states), _MOST_TOGETHER):
-            some = slice(start, start + _MOST_TOGETHER)
-            with self._lock:
+        for some in _batches(len(states)):
+            with self._lock, self._compiling():
                 motion, after = self.model.step(ChunkState.stack(states[some]), self._chunks(chunks[some]))
                 results += zip(motion.float().cpu().numpy(), after.split(), strict=True)
         return results
 
-    def decode(self, state: "ChunkState", sound: np.ndarray) -> np.ndarray:
-        """Return the motion [frames, 106] of a chunk that is not full yet, as if silence followed."""
-        with self._lock:
-            features = self.model.encode_audio(self._chunks([sound]))
-            motion, _ = self.model.decode_chunk(state, features)
-            return motion[0].float().cpu().numpy()
+    def decode(self, states: Sequence["ChunkState"], sounds: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the motion [frames, 106] of a chunk of each speaker that is not full yet, as if silence followed."""
+        from marotte.models.artalk import ChunkState
+
+        results: list[np.ndarray] = []
+        for some in _batches(len(states)):
+            with self._lock, self._compiling():
+                features = self.model.encode_audio(self._chunks(sounds[some]))
+                motion, _ = self.model.decode_chunk(ChunkState.stack(states[some]), features)
+                results.extend(motion.float().cpu().numpy())
+        return results
 
     def warm_up(self) -> None:
         """Run once on silence."""
         self.step([self.start(None)], [np.zeros(HOP, np.float32)])
+
+    @contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """Say in one line where torch.compile, which works at the first call, cannot."""
+        try:
+            yield
+        except Exception as error:  # torch's compiler has dozens of its own
+            if not self.options.compile or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            why = " ".join(str(error).split())[:160]
+            raise MarotteError(
+                f"torch cannot compile ARTalk here ({why}): install a C++ compiler (g++), or leave out compile"
+            ) from error
 
     def _chunks(self, chunks: Sequence[np.ndarray]) -> Any:
         padded = np.zeros((len(chunks), self.chunk_samples), np.float32)
@@ -99,6 +117,11 @@ class Engine:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
 
+def _batches(count: int) -> Iterator[slice]:
+    for start in range(0, count, _MOST_TOGETHER):
+        yield slice(start, start + _MOST_TOGETHER)
+
+
 _OPEN: "weakref.WeakValueDictionary[tuple[Path, EngineOptions], Engine]" = weakref.WeakValueDictionary()
 _OPENING = threading.Lock()
 
@@ -110,25 +133,33 @@ def engine(weights: Path, options: EngineOptions) -> Engine:
     """
     from marotte.models.artalk import ARTalk
 
+    device = torch_device(options.device)
+    options = replace(options, device=str(device))
     key = (weights.absolute(), options)
     with _OPENING:
         open_one = _OPEN.get(key)
         if open_one is None:
-            device = torch_device(options.device)
             open_one = Engine(ARTalk.load(weights, device=device, dtype=_dtype(options, device)), options)
             _OPEN[key] = open_one
     return open_one
 
 
 def torch_device(name: str) -> Any:
-    """Return the torch device of a name; `auto` is CUDA if torch finds it. Raises MarotteError where it is not."""
-    import torch
+    """Return the torch device of a name, a GPU with its number; `auto` is CUDA if torch finds it.
 
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    Raises MarotteError where it is not there, or torch is not.
+    """
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MarotteError("ARTalk needs torch, which is not installed: pip install 'marotte[artalk]'") from None
+    if isinstance(name, str) and name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise MarotteError(f"device {name!r} is unknown: use auto, cpu or cuda") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise MarotteError(
@@ -136,7 +167,9 @@ def torch_device(name: str) -> Any:
         )
     if device.type not in ("cpu", "cuda"):
         raise MarotteError(f"device {name!r} is not supported: use auto, cpu or cuda")
-    return device
+    if device.type == "cpu":
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
 
 
 def _dtype(options: EngineOptions, device: Any) -> Any:

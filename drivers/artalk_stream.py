@@ -40,6 +40,7 @@ class ARTalkStream(DriverStream):
         self._emitted = 0  # frames of raw motion
         self._sound: list[np.ndarray] = []
         self._held = 0  # samples in `_sound`
+        self._finished = False
         if self._smoother:
             self._smoother.reset()
 
@@ -48,7 +49,12 @@ class ARTalkStream(DriverStream):
         return feed_together([(self, samples)])[0]
 
     def finish(self) -> Motion:
-        """Return the frames that are left: what of the last chunk there is, padded with silence."""
+        """Return the frames that are left: what of the last chunk there is, padded with silence.
+
+        Raises MarotteError where that was done already.
+        """
+        self._check_open()
+        self._finished = True
         raw = np.zeros((0, WIDTH), np.float32)
         if self._held:
             ((motion, self.state),) = self.network.step([self.state], [self.take(self._held)])
@@ -60,15 +66,27 @@ class ARTalkStream(DriverStream):
     def close(self) -> None:
         """Let go of the network and of the sound."""
         self._sound.clear()
-        del self.network, self.state, self._start
+        self._finished = True
+        for held in ("network", "state", "_start"):
+            self.__dict__.pop(held, None)
+
+    def checked(self, samples: np.ndarray) -> np.ndarray:
+        """Return sound as float32 of its own memory. Raises MarotteError where it is not [n], or not finite, or
+        where the utterance has ended."""
+        self._check_open()
+        with np.errstate(over="ignore"):
+            sound = np.array(samples, np.float32)
+        if sound.ndim != 1:
+            raise MarotteError(f"sound has shape {list(sound.shape)}, expected [samples]: mix channels into one first")
+        if not np.isfinite(sound).all():
+            where = self._heard + int(np.flatnonzero(~np.isfinite(sound))[0])
+            raise MarotteError(f"the sound has a value that is not finite at sample {where}: repair the recording")
+        return sound
 
     def hear(self, samples: np.ndarray) -> None:
-        """Take sound in. Raises MarotteError where it is not finite."""
-        if not np.isfinite(samples).all():
-            where = self._heard + int(np.flatnonzero(~np.isfinite(samples))[0])
-            raise MarotteError(f"the sound has a value that is not finite at sample {where}: repair the recording")
+        """Take in sound that is `checked`."""
         if len(samples):
-            self._sound.append(np.array(samples, np.float32))
+            self._sound.append(samples)
             self._heard += len(samples)
             self._held += len(samples)
 
@@ -76,9 +94,14 @@ class ARTalkStream(DriverStream):
         """Return what of a complete chunk's motion is to be sent: all, or its first `count` frames."""
         return motion[:count]
 
-    def early(self) -> np.ndarray:
-        """Return what can be had before the chunk is full [n, 106]; in exact mode nothing."""
-        return np.zeros((0, WIDTH), np.float32)
+    def early(self, motion: np.ndarray) -> np.ndarray:
+        """Return what the motion of a chunk that is not full yet gives now [n, 106]; only where `wants_early`."""
+        raise NotImplementedError
+
+    @property
+    def wants_early(self) -> bool:
+        """Whether the chunk is to be decoded before it is full; in exact mode never."""
+        return False
 
     @property
     def has_chunk(self) -> bool:
@@ -87,20 +110,26 @@ class ARTalkStream(DriverStream):
 
     def take(self, count: int) -> np.ndarray:
         """Return the next samples and forget them."""
-        joined = np.concatenate(self._sound)
-        self._sound = [joined[count:].copy()] if len(joined) > count else []
-        self._held = len(joined) - count
+        joined, rest = self.peek(), self._held - count
+        # Of much sound that waits, a view: copying what is left for every chunk would cost its square.
+        self._sound = [joined[count:] if rest >= count else joined[count:].copy()] if rest else []
+        self._held = rest
         return joined[:count]
 
     def peek(self) -> np.ndarray:
-        """Return the sound of the chunk that is not complete yet."""
-        self._sound = [np.concatenate(self._sound)] if self._sound else []
-        return self._sound[0] if self._sound else np.zeros(0, np.float32)
+        """Return the sound that has not been taken."""
+        if len(self._sound) != 1:
+            self._sound = [np.concatenate([np.zeros(0, np.float32), *self._sound])]
+        return self._sound[0]
 
     def emit(self, raw: np.ndarray) -> np.ndarray:
         """Return what raw frames [n, 106] give now: smoothed, and so four frames late."""
         self._emitted += len(raw)
         return self._smoother.feed(raw) if self._smoother and len(raw) else raw
+
+    def _check_open(self) -> None:
+        if self._finished:
+            raise MarotteError("this speaker has finished: call reset() before the next utterance, or open another")
 
     def _left(self) -> int:
         """Return how many frames of the last chunk count."""
@@ -117,24 +146,47 @@ class ARTalkStream(DriverStream):
 
 
 def feed_together(work: Sequence[tuple[DriverStream, np.ndarray]]) -> list[Motion]:
-    """Feed several speakers and return the motion of each; chunks that are complete at once are decoded at once."""
-    parts: list[list[np.ndarray]] = []
-    streams = []
+    """Feed several speakers and return the motion of each; chunks that are complete at once are decoded at once.
+
+    Sound that a speaker cannot take raises MarotteError before any of them has heard a thing. A speaker who comes
+    twice is fed one after the other.
+    """
+    checked: list[tuple[ARTalkStream, np.ndarray]] = []
     for stream, samples in work:
         assert isinstance(stream, ARTalkStream)
+        checked.append((stream, stream.checked(samples)))
+    motions: dict[int, Motion] = {}
+    while len(motions) < len(checked):
+        turn: dict[int, int] = {}  # the first piece of each speaker that is still to be fed
+        for index, (stream, _) in enumerate(checked):
+            if index not in motions:
+                turn.setdefault(id(stream), index)
+        fed = _feed([checked[index] for index in turn.values()])
+        motions |= zip(turn.values(), fed, strict=True)
+    return [motions[index] for index in range(len(checked))]
+
+
+def _feed(work: Sequence[tuple[ARTalkStream, np.ndarray]]) -> list[Motion]:
+    """Feed speakers, each of them once."""
+    streams, parts = [stream for stream, _ in work], [[np.zeros((0, WIDTH), np.float32)] for _ in work]
+    for stream, samples in work:
         stream.hear(samples)
-        streams.append(stream)
-        parts.append([])
-    while ready := [index for index, stream in enumerate(streams) if stream.has_chunk]:
+    while ready := _alike(streams, [stream.has_chunk for stream in streams]):
         network = streams[ready[0]].network
-        ready = [index for index in ready if streams[index].network is network]
         chunks = [streams[index].take(network.chunk_samples) for index in ready]
         results = network.step([streams[index].state for index in ready], chunks)
         for index, (motion, state) in zip(ready, results, strict=True):
             streams[index].state = state
             parts[index].append(streams[index].emit(streams[index].unsent(motion)))
-    motions = []
-    for stream, done in zip(streams, parts, strict=True):
-        done.append(stream.early())
-        motions.append(stream.motion(np.concatenate(done)))
-    return motions
+    while ready := _alike(streams, [stream.wants_early for stream in streams]):
+        network, some = streams[ready[0]].network, [streams[index] for index in ready]
+        decoded = network.decode([stream.state for stream in some], [stream.peek() for stream in some])
+        for index, motion in zip(ready, decoded, strict=True):
+            parts[index].append(streams[index].early(motion))
+    return [stream.motion(np.concatenate(done)) for stream, done in zip(streams, parts, strict=True)]
+
+
+def _alike(streams: Sequence[ARTalkStream], wanted: Sequence[bool]) -> list[int]:
+    """Return which of the streams that are wanted have the network of the first of them."""
+    chosen = [index for index, want in enumerate(wanted) if want]
+    return [index for index in chosen if streams[index].network is streams[chosen[0]].network]

@@ -3,9 +3,12 @@
 import errno
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from marotte.errors import MarotteError
 from marotte.runtime.assets import Asset, Progress, examine, fault, remember, sha256, store
@@ -31,11 +34,11 @@ def fetch(asset: Asset, *, quiet: bool = False, progress: Progress | None = None
     target = store() / asset.name
     try:
         incoming.mkdir(parents=True, exist_ok=True)
-        target.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(incoming).free + _bytes_in(incoming)
     except OSError as error:
         raise MarotteError(f"cannot write into {store()}: {error.strerror or error}") from error
     if free < asset.bytes:
+        _forget_unbegun(asset, incoming)
         raise MarotteError(f"{store()} has room for {free} bytes, {asset.name} has {asset.bytes}: {_OTHER_DISK}")
     came = _downloaded(asset, incoming, quiet)
     digest = sha256(came, progress)
@@ -44,6 +47,7 @@ def fetch(asset: Asset, *, quiet: bool = False, progress: Progress | None = None
         _forget(incoming)
         raise MarotteError(f"what came from {asset.url} {why}; nothing of it was kept")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(came, target)
     except OSError as error:
         raise MarotteError(f"cannot write {target}: {error.strerror or error}") from error
@@ -54,8 +58,9 @@ def fetch(asset: Asset, *, quiet: bool = False, progress: Progress | None = None
 
 def _downloaded(asset: Asset, incoming: Path, quiet: bool) -> Path:
     """Return what Hugging Face's own client downloaded into `incoming`."""
-    download = _client(quiet)
+    download, server = _client(quiet)
     try:
+        _find(server)
         return Path(download(repo_id=asset.repo, filename=asset.file, revision="main", local_dir=incoming))
     except Exception as error:  # the client lets through whatever its network library raises
         if any(isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT) for e in _chain(error)):
@@ -69,14 +74,25 @@ def _downloaded(asset: Asset, incoming: Path, quiet: bool) -> Path:
             f"network, download {asset.url} elsewhere and `marotte assets add PATH`"
         ) from error
     finally:
-        if not list(incoming.rglob("*.incomplete")) and not (incoming / asset.file).is_file():
-            _forget(incoming)
+        _forget_unbegun(asset, incoming)
 
 
-def _client(quiet: bool) -> Callable[..., str]:
-    """Return the download of Hugging Face's client, with or without its bars. Raises MarotteError without it."""
+def _find(server: str) -> None:
+    """Raise OSError at once where the server's name is not known, as without a network: the client would try for long.
+
+    With a proxy, which knows names for itself, nothing is asked.
+    """
+    if not getproxies():
+        socket.getaddrinfo(urlsplit(server).hostname, urlsplit(server).port or 443)
+
+
+def _client(quiet: bool) -> tuple[Callable[..., str], str]:
+    """Return the download of Hugging Face's client, with or without its bars, and its server's address.
+
+    Raises MarotteError without it.
+    """
     try:
-        from huggingface_hub import hf_hub_download
+        from huggingface_hub import constants, hf_hub_download
         from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, logging
     except ImportError:
         raise MarotteError(
@@ -89,7 +105,7 @@ def _client(quiet: bool) -> Callable[..., str]:
     else:
         enable_progress_bars()
     download: Callable[..., str] = hf_hub_download
-    return download
+    return download, constants.ENDPOINT
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -106,6 +122,12 @@ def _forget(incoming: Path) -> None:
     shutil.rmtree(incoming, ignore_errors=True)
     with suppress(OSError):
         incoming.parent.rmdir()
+
+
+def _forget_unbegun(asset: Asset, incoming: Path) -> None:
+    """Remove the folder of a download that left nothing to go on with."""
+    if not list(incoming.rglob("*.incomplete")) and not (incoming / asset.file).is_file():
+        _forget(incoming)
 
 
 def _bytes_in(folder: Path) -> int:

@@ -95,12 +95,17 @@ def catalogue() -> dict[str, Asset]:
 
 
 def select(names: Sequence[str]) -> list[Asset]:
-    """Return the assets of these names and groups (`all` for every one), each once. Raises MarotteError."""
+    """Return the assets of these names and groups (`all` for every one), each once. Raises MarotteError.
+
+    A style's name will do without folder and ending, as the driver takes it: `happy_0`.
+    """
     known = catalogue()
     groups = {asset.group for asset in known.values()}
+    styles = {Path(asset.name).stem: asset.name for asset in known.values() if asset.group == "styles"}
     chosen: dict[str, Asset] = {}
     for name in names:
         plain = name.replace("\\", "/")
+        plain = styles.get(plain, plain)
         if plain not in known and plain not in groups and plain != "all":
             raise unknown_name("asset or group", name, [*groups, "all", *known])
         chosen |= {n: asset for n, asset in known.items() if plain in (n, asset.group, "all")}
@@ -122,8 +127,8 @@ def asset_path(name: str) -> Path:
         raise unknown_name("asset", name, known)
     found = examine(known[name], hashed=True)
     if found.state == "missing":
-        needed = f", which {found.asset.needed_by} needs" if found.asset.needed_by else ""
-        raise MarotteError(f"{name}{needed}, is not in {store()}: {found.asset.way}")
+        needed = f" (needed by: {found.asset.needed_by})" if found.asset.needed_by else ""
+        raise MarotteError(f"{name} is not in {store()}{needed}: {found.asset.way}")
     if found.state == "wrong":
         raise MarotteError(f"{found.path} {found.why}: {found.asset.way}")
     return found.path

@@ -56,12 +56,19 @@ class Driver(ABC):
 
     basis: expression basis of its motion. fps: its rate. lookahead: seconds of sound after a
     frame's own time that it waits for; chunk: seconds of sound that it takes at once (0: none).
+    smooths: its motion has been through ARTalk's smoother already, and does not go through it again.
     """
 
     basis: str
     fps: Fraction
     lookahead: float = 0.0
     chunk: float = 0.0
+    smooths: bool = False
+
+    @staticmethod
+    def why_not() -> str:
+        """Return what is missing here for this driver, in words; nothing is loaded to find out."""
+        return ""
 
     @abstractmethod
     def open(self, options: Mapping[str, Any] | None = None) -> DriverStream:

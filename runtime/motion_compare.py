@@ -197,7 +197,7 @@ def describe(found: Comparison) -> list[str]:
     if found.mouth_opening_difference_mm is not None:
         opening += f"difference {found.mouth_opening_difference_mm:.4f} mm, "
     r = "none (it does not move)" if found.opening_correlation is None else f"{found.opening_correlation:.4f}"
-    lag = "not to be told" if found.lag_ms is None else f"{found.lag_ms:+.1f} ms"
+    lag = "not to be told" if found.lag_ms is None else f"{round(found.lag_ms, 1) + 0.0:+.1f} ms"
     lines.append(f"{opening}r {r}, lag {lag}")
     jitter = f"jitter, first and second: expression {_pair(found.jitter_expression)}"
     jitter += f", jaw {_pair(found.jitter_jaw_degrees)} degrees"

@@ -155,7 +155,10 @@ def _read_bare(path: Path) -> np.ndarray:
     if path.suffix == ".pt":
         value = read_torch(path)
         if not isinstance(value, np.ndarray):
-            raise MarotteError(f"{path} holds a {type(value).__name__}, not one tensor [T, {WIDTH}]")
+            raise MarotteError(
+                f"{path} holds a {type(value).__name__}, not one tensor [T, {WIDTH}]; "
+                "of a face tracker's recording name the folder"
+            )
         return value
     try:
         return np.load(path, allow_pickle=False)

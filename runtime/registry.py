@@ -48,12 +48,12 @@ def create(kind: str, name: str, **options: Any) -> Any:
 
 
 def status(kind: str) -> dict[str, str]:
-    """Return for each plug-in of a kind an empty string where it loads, else why it does not."""
+    """Return for each plug-in of a kind an empty string where it can be used, else why it cannot."""
     result = {}
     for name in found(kind):
         try:
-            load(kind, name)
-            result[name] = ""
+            why_not = getattr(load(kind, name), "why_not", None)
+            result[name] = f"not available: {why}" if why_not and (why := why_not()) else ""
         except MarotteError as error:
             result[name] = str(error)
     return result

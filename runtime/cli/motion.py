@@ -7,6 +7,9 @@ if TYPE_CHECKING:
     from marotte.runtime.motion import Motion
     from marotte.runtime.motion_head import MeasuredHead
 
+# Files that say neither basis nor rate.
+_BARE = (".pt", ".npy")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
@@ -39,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     for option in ("head", "landmarks", "masks", "json"):
         if getattr(arguments, option) and not arguments.against:
             raise MarotteError(f"--{option} says how to compare: name the other motion with --against")
-    file = read_motion(arguments.motion, basis=arguments.basis, fps=arguments.fps)
+    file = read_motion(arguments.motion, **_told(arguments, arguments.motion, arguments.against))
     if arguments.against:
         _compare(arguments, file.motion)
     else:
@@ -72,13 +75,20 @@ def _compare(arguments: argparse.Namespace, first: "Motion") -> None:
     from marotte.runtime.motion_compare import compare, describe
     from marotte.runtime.motion_files import read_motion
 
-    other = read_motion(arguments.against, basis=arguments.basis, fps=arguments.fps)
+    other = read_motion(arguments.against, **_told(arguments, arguments.against, arguments.motion))
     found = compare(first, other.motion, _head(arguments, first.basis))
     if arguments.json:
         print(json.dumps(found.as_json(), indent=2))
         return
     print(f"{arguments.motion} against {arguments.against}")
     print("\n".join([*(f"{key}: {value}" for key, value in other.about.items()), *describe(found)]))
+
+
+def _told(arguments: argparse.Namespace, path: str, other: str | None) -> dict[str, Any]:
+    """Return what is said of a file: nothing where the other one is a bare array, this one is not."""
+    if other and other.endswith(_BARE) and not path.endswith(_BARE):
+        return {}
+    return {"basis": arguments.basis, "fps": arguments.fps}
 
 
 def _head(arguments: argparse.Namespace, basis: str) -> "MeasuredHead | None":

@@ -106,3 +106,17 @@ def test_drive_writes_artalks_tensor(files, desk):
     read = read_motion(desk.folder / "m.pt")
     assert np.array_equal(read.motion.codes, made.codes) and np.array_equal(made.codes, motion.codes)
     assert read.about == {"assumed basis": "flame2020", "assumed fps": "25"}
+
+
+def test_a_rate_is_said_of_the_bare_array_alone(files, capsys):
+    with np.load(files / "f.npz") as saved:
+        np.save(files / "bare.npy", saved["codes"])
+    for first, second in (("bare.npy", "f.npz"), ("f.npz", "bare.npy")):
+        assert run(["motion", str(files / first), "--fps", "50", "--against", str(files / second), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["fps"] == (50 if first == "bare.npy" else 25)
+    assert run(["motion", str(files / "f.npz"), "--fps", "50", "--against", str(files / "g.npz")]) == 2
+
+
+def test_no_lag_has_no_sign_of_its_own(files, capsys):
+    assert run(["motion", str(files / "f.npz"), "--against", str(files / "f.npz")]) == 0
+    assert "lag +0.0 ms" in capsys.readouterr().out

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from marotte.errors import MarotteError, MarotteWarning
 from marotte.runtime.contracts import SAMPLE_RATE
@@ -17,10 +18,12 @@ pytest.importorskip("transformers", reason="transformers is not installed")
 
 from marotte.drivers.artalk import ARTalk, ARTalkOptions, read_style  # noqa: E402
 from marotte.drivers.artalk_early import EarlyStream  # noqa: E402
-from marotte.drivers.artalk_engine import Engine, EngineOptions, engine  # noqa: E402
+from marotte.drivers.artalk_engine import Engine, EngineOptions, engine, torch_device  # noqa: E402
 from marotte.models import artalk as models  # noqa: E402
 from marotte.models.artalk.frames import frame_count, streaming_frame_count  # noqa: E402
 from marotte.models.torch_writer import write_torch  # noqa: E402
+from marotte.runtime.offline import drive  # noqa: E402
+from marotte.runtime.registry import status  # noqa: E402
 from marotte.runtime.smoothing import postprocess  # noqa: E402
 
 FRAMES = 20
@@ -197,6 +200,10 @@ def test_weights_are_loaded_once_for_all(tmp_path):
         one, other = (driver.open({"weights": path, "device": "cpu"}) for _ in range(2))
         assert one.network is other.network and len(loads) == 1
         assert ARTalk().open({"weights": str(path), "device": "cpu"}).network is one.network
+        if not torch.cuda.is_available():
+            assert ARTalk().open({"weights": path, "device": "auto"}).network is one.network
+    with pytest.raises(MarotteError, match=r"gone\.pt is no file: .*assets fetch artalk"):
+        driver.open({"weights": tmp_path / "gone.pt"})
     with pytest.warns(MarotteWarning, match="live use on such a machine is not supported"):
         driver.warm_up()
 
@@ -230,7 +237,10 @@ def test_float16_is_refused_where_it_is_slower_than_float32(tmp_path):
         ({"smooth": 1}, "not true or false"),
         ({"style": np.zeros((25, 106))}, r"style is float64 \[25, 106\]: a style clip is 50 frames"),
         ({"style": np.full((50, 106), np.nan)}, "not finite"),
-        ({"style": "nobody_0"}, "nobody_0"),
+        ({"style": np.full((50, 106), 1e39)}, "not finite"),
+        ({"style": "nobody_0"}, r"no published style .* called 'nobody_0'.*known are angry_0, .*natural_7$"),
+        ({"style": "clip.npz"}, r"nor does it end in .pt or .npy"),
+        ({"weights": 5}, "weights 5 is not a path"),
         ({"style": "missing.pt"}, "missing.pt"),
     ],
 )
@@ -245,6 +255,85 @@ def test_sound_that_is_not_finite_is_named_by_its_sample(driver):
     stream.feed(np.zeros(1000, np.float32))
     with pytest.raises(MarotteError, match="sample 1003"):
         stream.feed(np.array([0, 0, 0, np.nan], np.float32))
+
+
+def test_sound_that_no_stream_takes_is_refused(driver):
+    for sound, words in ((np.full(4, 1e300), "sample 0"), (np.zeros((4, 2), np.float32), r"shape \[4, 2\]")):
+        with pytest.raises(MarotteError, match=words):
+            driver.open().feed(sound)
+
+
+def test_one_speakers_bad_sound_leaves_the_others_as_they_were(driver):
+    sound = speech_like(1.0)
+    expected = heard(driver.open(), [sound])
+    one, other = driver.open(), driver.open()
+    with pytest.raises(MarotteError, match="not finite"):
+        driver.step([(one, sound), (other, np.full(9, np.nan, np.float32))])
+    assert np.array_equal(heard(one, [sound]), expected)
+
+
+def test_a_speaker_who_comes_twice_in_a_step_is_fed_in_order(driver):
+    sound = speech_like(2.5)
+    alone, one, other = driver.open(), driver.open(), driver.open()
+    cut = 2 * CHUNK + 100
+    expected = [alone.feed(sound[:cut]).codes, alone.feed(sound[cut:]).codes]
+    found = driver.step([(one, sound[:cut]), (other, sound[:50]), (one, sound[cut:])])
+    assert len(found[1]) == 0
+    for part, codes in zip((found[0], found[2]), expected, strict=True):
+        assert part.codes.shape == codes.shape and np.abs(part.codes - codes).max() < 1e-5
+    with pytest.raises(MarotteError, match="has finished"):
+        one.finish(), one.finish()
+
+
+@pytest.mark.parametrize("options", [{}, {"smooth": False}])
+def test_nothing_follows_the_end_but_a_reset(driver, options):
+    sound, stream = speech_like(1.0), driver.open(options)
+    expected = heard(stream, [sound])
+    for call in (stream.finish, lambda: stream.feed(sound)):
+        with pytest.raises(MarotteError, match=r"this speaker has finished: call reset\(\)"):
+            call()
+    stream.reset()
+    assert np.array_equal(heard(stream, [sound]), expected)
+    stream.close()
+    stream.close()
+
+
+def test_early_decodes_of_several_speakers_are_one_batch(engine_, monkeypatch):
+    sounds = [speech_like(0.7, seed) for seed in range(3)]
+    alone = [early(engine_).feed(sound).codes for sound in sounds]
+    sizes = []
+    decode = engine_.model.decode_chunk
+    monkeypatch.setattr(
+        engine_.model, "decode_chunk", lambda state, features: sizes.append(len(features)) or decode(state, features)
+    )
+    found = ARTalk(engine_).step([(early(engine_), sound) for sound in sounds])
+    assert sizes == [3]
+    for one, other in zip(alone, found, strict=True):
+        assert len(one) and one.shape == other.codes.shape and np.abs(one - other.codes).max() < 1e-5
+
+
+def test_a_compiler_that_is_missing_is_one_line(monkeypatch):
+    broken = Engine(network(), EngineOptions("cpu"))
+    broken.options = EngineOptions("cpu", compile=True)
+
+    def fail(*_):
+        raise torch._dynamo.exc.InternalTorchDynamoError("no\ncompiler")
+
+    monkeypatch.setattr(broken.model, "step", fail)
+    with pytest.raises(MarotteError, match=r"cannot compile ARTalk here \(no compiler\): install a C\+\+ compiler"):
+        heard(ARTalk(broken).open(), [speech_like(1.0)])
+
+
+@pytest.mark.parametrize("device", [None, 1.5, ["cpu"], "CPU", "meta"])
+def test_devices_that_are_none(device):
+    with pytest.raises(MarotteError, match="use auto, cpu or cuda"):
+        torch_device(device)
+
+
+def test_without_torch_the_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MarotteError, match=r"needs torch.*pip install 'marotte\[artalk\]'"):
+        torch_device("auto")
 
 
 def test_without_weights_the_line_says_how_to_get_them(monkeypatch, tmp_path):
@@ -262,3 +351,16 @@ def test_styles_are_read_as_they_are_saved(tmp_path):
     torch.save(whole[100:150], tmp_path / "view.pt")  # with all of its storage, as published
     assert np.array_equal(read_style(str(tmp_path / "view.pt")), whole[100:150].numpy())
     assert read_style("default") is None and read_style("") is None
+
+
+def test_its_motion_is_smoothed_once(driver, tmp_path):
+    sound = tmp_path / "sound.wav"
+    soundfile.write(sound, speech_like(1.5), SAMPLE_RATE)
+    assert np.array_equal(drive(sound, driver=driver, smooth=True).codes, drive(sound, driver=driver).codes)
+
+
+def test_what_is_not_installed_is_said(monkeypatch):
+    assert ARTalk.why_not() == ""
+    monkeypatch.setattr("marotte.drivers.artalk.find_spec", lambda name: None)
+    assert ARTalk.why_not() == "torch and transformers not installed: pip install 'marotte[artalk]'"
+    assert status("driver")["artalk"].startswith("not available: torch and transformers")

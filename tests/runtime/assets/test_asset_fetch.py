@@ -37,6 +37,7 @@ def hub(room, monkeypatch):
     client.hf_hub_download = download
     utils.enable_progress_bars = utils.disable_progress_bars = lambda: None
     utils.logging = SimpleNamespace(set_verbosity_error=lambda: None)
+    client.constants = SimpleNamespace(ENDPOINT="http://localhost:1")
     monkeypatch.setitem(sys.modules, "huggingface_hub", client)
     monkeypatch.setitem(sys.modules, "huggingface_hub.utils", utils)
     return state
@@ -92,6 +93,19 @@ def test_no_network_leaves_nothing(room, hub):
     with pytest.raises(MarotteError, match="offline mode is enabled"):
         fetch(room.net)
     assert list(room.store.iterdir()) == []
+
+
+def test_without_a_name_server_the_client_is_not_asked(room, hub, monkeypatch):
+    def unknown(*_):
+        raise OSError(-2, "Name or service not known")
+
+    monkeypatch.setattr(asset_fetch, "getproxies", dict)
+    monkeypatch.setattr(asset_fetch.socket, "getaddrinfo", unknown)
+    with pytest.raises(MarotteError, match=r"Name or service not known.*assets add PATH"):
+        fetch(room.net)
+    assert not hub.calls and list(room.store.iterdir()) == []
+    monkeypatch.setattr(asset_fetch, "getproxies", lambda: {"https": "http://proxy:3128"})
+    assert fetch(room.net).read_bytes() == WEIGHTS
 
 
 def test_the_first_cause_is_what_is_told(room, hub):

@@ -55,12 +55,18 @@ def test_places(monkeypatch, tmp_path):
 
 def test_what_is_missing_is_named_with_the_mend(room):
     assert examine(room.net).state == "missing"
-    with pytest.raises(MarotteError, match=r"net\.pt, which driver net needs.*assets fetch net\.pt.*resolve/main/net"):
+    with pytest.raises(
+        MarotteError, match=r"net\.pt is not in .* \(needed by: driver net\).*assets fetch net\.pt.*resolve/main/net"
+    ):
         asset_path("net.pt")
     with pytest.raises(MarotteError, match=r"register at https://flame.*assets add PATH"):
         asset_path("generic_model.pkl")
     with pytest.raises(MarotteError, match=r"no asset is called 'net\.p'"):
         asset_path("net.p")
+
+
+def test_a_style_is_selected_as_the_driver_takes_it(monkeypatch):
+    assert [asset.name for asset in select(["happy_0"])] == ["style_motion/happy_0.pt"]
 
 
 def test_a_file_is_hashed_once_and_again_when_it_changes(room, monkeypatch):
