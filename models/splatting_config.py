@@ -50,7 +50,8 @@ def read_config(paths: str | Path | Iterable[str | Path]) -> SplattingConfig:
     Raises MarotteError where a file cannot be read or a setting has a value of the wrong kind.
     """
     settings: dict[str, tuple[Path, str]] = {}
-    for path in map(Path, [paths] if isinstance(paths, str | Path) else paths):
+    files = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    for path in files:
         settings |= {name: (path, value) for name, value in _scalars(path).items()}
     values: dict[str, Any] = {}
     for name, section in _SECTION_OF.items():
@@ -58,6 +59,9 @@ def read_config(paths: str | Path | Iterable[str | Path]) -> SplattingConfig:
             path, text = settings[f"{section}.{name}"]
             kind = type(getattr(SplattingConfig, name))
             values[name] = _value(f"{path}: {section}.{name}", text, kind)
+    if not values:
+        named = ", ".join(map(str, files))
+        raise MarotteError(f"{named} has no setting of SplattingAvatar (model.sh_degree, ...): name its config.yaml")
     return SplattingConfig(**values)
 
 

@@ -6,6 +6,7 @@
 Nothing in these files is run. Source: reference/splatting_avatar/SPEC.md, section 2.
 """
 
+import codecs
 import json
 import re
 from collections.abc import Iterable
@@ -69,11 +70,14 @@ def read_splatting_avatar(
         _array(source, table, "_rotation", (count, 4), ply.name) if "_rotation" in table else cloud.rotations_wxyz
     )
     canonical, faces = read_obj(mesh_of(source, table))
+    face_ids = _indices(source, table, "sample_fidxs", count, len(faces), ply.name)
+    bary = _array(source, table, "sample_bary", (count, 3), ply.name)
+    uvd = _array(source, table, "_xyz", (count, 3), ply.name)
     try:
         return SplattingAvatar(
-            face_ids=_indices(source, table, "sample_fidxs", count, len(faces), ply.name),
-            bary=_array(source, table, "sample_bary", (count, 3), ply.name),
-            uvd=_array(source, table, "_xyz", (count, 3), ply.name),
+            face_ids=face_ids,
+            bary=bary,
+            uvd=uvd,
             rotations_wxyz=rotations,
             log_scales=cloud.log_scales,
             opacity_logits=cloud.opacity_logits,
@@ -157,7 +161,7 @@ def read_obj(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     vertices: list[list[float]] = []
     faces: list[list[int]] = []
     noted: dict[str, int] = {}
-    text = read_bytes(path).decode("latin-1")
+    text = read_bytes(path).removeprefix(codecs.BOM_UTF8).decode("latin-1")
     for number, line in enumerate(text.split("\n"), start=1):
         words = line.split()
         if note := _NOTE.fullmatch(line):
@@ -176,15 +180,17 @@ def read_obj(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
             if number == text.count("\n") + 1:
                 raise MarotteError(f"{path} is truncated: its last line is {line[:60]!r}; copy or export it again")
             raise MarotteError(f"{path} line {number}, {line[:60]!r}, has not three entries: it must hold triangles")
+    held = {"vertices": len(vertices), "triangles": len(faces)}
+    for name, count in noted.items():
+        if count != held[name]:
+            raise MarotteError(
+                f"{path} is truncated or damaged: it notes {count} {name} and holds {held[name]}; export it again"
+            )
     if not faces:
         raise MarotteError(f"{path} has no triangles: name the canonical mesh, {MESH}")
-    held = {"vertices": len(vertices), "triangles": len(faces)}
     # Cut inside its last line a file may look whole: the end of that line is missing, though.
-    if noted and (noted != held or not text.endswith("\n")):
-        raise MarotteError(
-            f"{path} is truncated or damaged: it notes {noted} and holds {held}, or its last line has no end; "
-            "copy or export it again"
-        )
+    if noted and not text.endswith("\n"):
+        raise MarotteError(f"{path} is truncated: its last line has no end; copy or export it again")
     flat = [corner for face in faces for corner in face]
     if min(flat) < 0 or max(flat) >= len(vertices):
         raise MarotteError(

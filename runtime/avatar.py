@@ -1,6 +1,7 @@
 """An avatar is a folder: `avatar.toml` beside its files says all that a renderer would have to guess."""
 
 import hashlib
+import math
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -165,6 +166,7 @@ def _from_table(folder: Path, table: dict[str, Any]) -> Avatar:
             if not isinstance(value, _ENTRIES.get(key, str)):
                 raise TypeError(f"{key} = {value!r}")
         avatar = Avatar(path=folder, **values)
+        _check_ranges(avatar)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError, MarotteError) as error:
         raise MarotteError(f"{folder / 'avatar.toml'} is incomplete or has a wrong entry: {error}") from error
     if len(avatar.eyelids) not in (0, 2):
@@ -174,6 +176,22 @@ def _from_table(folder: Path, table: dict[str, Any]) -> Avatar:
     if avatar.basis not in BASES:
         raise unknown_name(f"basis of avatar {avatar.name}", avatar.basis, BASES)
     return avatar
+
+
+def _check_ranges(avatar: Avatar) -> None:
+    """Raise ValueError where a number is none that an avatar can have."""
+    for name, value, sound in (
+        ("expressions", avatar.expressions, avatar.expressions >= 0),
+        ("expression_level", avatar.expression_level, 0 <= avatar.expression_level < math.inf),
+        ("unit", avatar.unit, 0 < avatar.unit < math.inf),
+        ("size", list(avatar.size), min(avatar.size) > 0),
+        ("pivot", list(avatar.pivot), all(map(math.isfinite, avatar.pivot))),
+    ):
+        if not sound:
+            raise ValueError(f"{name} = {value}")
+    for name, each in avatar.framings.items():
+        if not (0 < each.distance < math.inf and 0 < each.height < math.inf and all(map(math.isfinite, each.target))):
+            raise ValueError(f"framing {name}: distance and height are above 0, and all its numbers finite")
 
 
 def _names(value: Any) -> tuple[str, ...]:

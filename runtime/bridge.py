@@ -158,16 +158,22 @@ class Bridge:
             f"{f' ({self._no_transfer})' if self._no_transfer else ''}; --basis-approx jaw+head shows jaw and head only"
         )
 
+    def level(self, motion: Motion) -> np.ndarray:
+        """Return the mean |coefficient| [T] of each frame's expression in the avatar's basis, without a gain."""
+        if transfer := self._transfer_from(motion.basis):
+            motion = transfer.apply(motion)
+        return np.abs(motion.expression[:, : self.avatar.expressions]).mean(axis=1)
+
     def head_state(self, motion: Motion) -> HeadState:
         """Return the avatar's parameters for each frame of a motion."""
         self.check(motion.basis)
         if transfer := self._transfer_from(motion.basis):
-            motion = transfer.apply(motion)
+            motion = transfer.apply(motion, float(self._gain))
         frames, own = len(motion), self.avatar.basis == motion.basis
         expression = np.zeros((frames, self.avatar.expressions), np.float32)
         if own:
             width = min(self.avatar.expressions, 100)
-            expression[:, :width] = motion.expression[:, :width] * self._gain
+            expression[:, :width] = motion.expression[:, :width] * (1 if transfer else self._gain)
         eyes = np.zeros((frames, 6), np.float32) if motion.eyes is None else motion.eyes
         lids = np.zeros((frames, 2), np.float32) if motion.eyelids is None else motion.eyelids
         if self.avatar.basis == "arkit52":

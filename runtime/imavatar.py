@@ -221,7 +221,8 @@ def _image(path: Path, where: str, frame: dict[str, Any]) -> Path:
     if not isinstance(name, str) or not name:
         raise MarotteError(f"{path}: {where}.file_path is {name!r}: expected a name like './image/1'")
     image = path.parent / (name.replace("/image/", "/images/") + ".png")
-    return image if image.exists() else path.parent / (name.replace("/images/", "/image/") + ".png")
+    older = path.parent / (name.replace("/images/", "/image/") + ".png")
+    return older if older.exists() and not image.exists() else image
 
 
 def _size(image: Path) -> tuple[int, int]:

@@ -266,7 +266,7 @@ def drive(
             parts.append(stream.finish())
         _note_silence(source, "the mouth stays shut")
     motion = concatenate(parts)
-    if smooth:
+    if smooth and not mover.smooths:
         from marotte.runtime.smoothing import MotionSmoother
 
         smoother = MotionSmoother()

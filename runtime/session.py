@@ -78,7 +78,8 @@ class Session:
     _timed: int  # frames that have a motion
     _drawn: int  # frames that have a drive
     _moved: bool  # whether the smoother was fed
-    _expression: float  # sum over the frames drawn of their mean |coefficient|
+    _expression: float  # sum over the frames driven of their mean |coefficient|
+    _expressive: int  # how many of them have any
     _finished: bool
 
     def __init__(
@@ -104,7 +105,7 @@ class Session:
         camera = self._face.camera or avatar.framing(options.framing).camera(self._face.width, self._face.height)
         self.bridge = self._bridge(camera)
         self.bridge.check(driver.basis)
-        self._smoother = MotionSmoother() if options.smooth else None
+        self._smoother = MotionSmoother() if options.smooth and not driver.smooths else None
         self._retimer = Retimer(self.fps)
         self._idle = Idle(options.idle)
         need = renderer.needs.features
@@ -123,8 +124,11 @@ class Session:
 
     @property
     def expression_level(self) -> float:
-        """The mean |coefficient| of the expression that the avatar has shown, before `expression_gain`."""
-        return self._expression / max(self._drawn, 1) / self.options.expression_gain
+        """The mean |coefficient| of the driven expression in the avatar's basis, over the frames that have any.
+
+        0 for avatars of which it is not known how they were trained, as nobody compares it there.
+        """
+        return self._expression / max(self._expressive, 1)
 
     def feed(self, samples: np.ndarray) -> Iterator[Frames]:
         """Take sound [n] float32 at 16 kHz mono; return the pictures that are now decided.
@@ -217,7 +221,7 @@ class Session:
         self._timed = 0
         self._drawn = 0
         self._moved = False
-        self._expression = 0.0
+        self._expression, self._expressive = 0.0, 0
         self._finished = False
         self._waiting = empty(self.fps, self._driver.basis)
         self._drives: deque[Drive] = deque()
@@ -231,6 +235,10 @@ class Session:
 
     def _queue_motion(self, motion: Motion) -> None:
         self._timed += len(motion)
+        if self.avatar.expression_level and len(motion):
+            levels = self.bridge.level(motion)
+            self._expression += float(levels.sum())
+            self._expressive += int(np.count_nonzero(levels))
         self._waiting = concatenate([self._waiting, self._idle.apply(condition(motion, self.options.motion))])
         stop = self._drawn + len(self._waiting)
         ready = self._join.ready(self._drawn, stop) if self._join else stop
@@ -242,11 +250,9 @@ class Session:
 
     def _drive(self, motion: Motion) -> Drive:
         start, stop = self._drawn, self._drawn + len(motion)
-        head = self.bridge.head_state(motion)
-        self._expression += float(np.abs(head.expression).mean(axis=1).sum())
         return Drive(
             ticks=frame_ticks(start, stop, self.fps),
-            head=head,
+            head=self.bridge.head_state(motion),
             cameras=self.bridge.cameras(motion),
             background=self.options.background,
             features=self._join.windows(start, stop) if self._join else None,

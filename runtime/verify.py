@@ -146,7 +146,9 @@ def verify(
     if not result.cameras_off:
         return result
     result = replace(result, diagnosis=_asked(result, format, points))
-    return replace(result, lens=_uneven(reading)) if not result.lens and not result.explained else result
+    if result.lens or result.explained or (seen is not None and seen.strange):
+        return result
+    return replace(result, lens=_uneven(reading))
 
 
 def _outline(
@@ -201,7 +203,7 @@ def _for_doctor(result: Verification) -> bytes | None:
     seen = result.landmarks
     rows = _spread(len(result.frames), JUDGED)
     frames = [result.frames[row] for row in rows]
-    if seen is not None and seen.off:
+    if seen is not None and seen.off and not seen.strange:
         points, pixels = seen.measured.points[rows], seen.measured.pixels[rows]
         noise = _NOISE_EXACT if seen.exact else 0.0
     elif result.outline is not None and result.outline.reading is not None:

@@ -31,6 +31,8 @@ _TYPICAL = 0.09
 _EXACT = 0.05
 # Off: farther than detectors are, in parts of the distance of the eyes; or than what free cameras leave.
 _FAR, _SLACK, _SHARE = 0.12, 2.5, 0.02
+# What free cameras leave of points that are not this head's at all, in parts of the distance of the eyes.
+_STRANGE = 0.25
 # The doctor looks at so many frames; the others' judges need no more either.
 JUDGED = 24
 _MEDIAPIPE = (468, 478)
@@ -86,6 +88,11 @@ class Reprojection:
     def exact(self) -> bool:
         """Whether the measured points are projections of this very head, no detections."""
         return self.floor < _EXACT
+
+    @property
+    def strange(self) -> bool:
+        """Whether no camera whatever puts the points where they were seen, so that they judge none."""
+        return bool(self.floor > _STRANGE * max(self.eye_distance, 1e-6)) and bool(np.isfinite(self.floor))
 
     @property
     def off(self) -> bool:

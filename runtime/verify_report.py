@@ -14,7 +14,9 @@ from marotte.runtime.verify_training import TRAINING_FAULTS, Training
 def report(result: Verification) -> list[str]:
     """Return the lines for a person: verdict, each witness, the doctor's words."""
     verdict = "healthy" if result.healthy else f"off: {', '.join(result.faults)}"
-    if result.healthy and result.silent:
+    if result.healthy and result.landmarks is None and result.outline is None:
+        verdict = "nothing is off, but nothing shows whether the cameras are right"
+    elif result.healthy and result.silent:
         verdict += ", as far as the other witnesses can tell"
     told = [f"{result.avatar.name} on {result.path}: {verdict}"]
     if result.unreadable:
@@ -42,7 +44,12 @@ def _landmark_words(seen: Reprojection | None) -> list[str]:
         f"{'off' if seen.off else 'fit'}: median {_pixels(seen.median, seen)}, 95 % below {_pixels(seen.p95, seen)} "
         f"(between the eyes: {seen.eye_distance:.1f} px)"
     ]
-    if not seen.exact:
+    if seen.strange:
+        kind = (
+            f"no camera fits them (a free one for each frame leaves {seen.floor:.2f} px): they are of another head, "
+            "other frames or other points"
+        )
+    elif not seen.exact:
         kind = (
             f"seen in pictures, or projections of another head; a free camera for each frame leaves {seen.floor:.2f} px"
         )

@@ -13,6 +13,9 @@ from marotte.runtime.camera import facing_camera
 from marotte.runtime.head import HeadState
 from marotte.runtime.motion import EXPRESSION, JAW, WIDTH, Motion
 
+# Degrees; far beyond any face, so that whoever wants a stretched one can have it.
+_JAW = 90.0
+
 
 def moment(
     avatar: Avatar,
@@ -37,6 +40,8 @@ def moment(
     for slot, value in _coefficients(avatar, expression).items():
         codes[0, EXPRESSION][slot] = value
     if jaw_degrees is not None:
+        if not -_JAW <= jaw_degrees <= _JAW:
+            raise MarotteError(f"a jaw at {jaw_degrees:g} degrees is none: heads open theirs by up to about 30")
         codes[0, JAW] = (np.deg2rad(jaw_degrees), 0, 0)
     bridge = Bridge(avatar, facing_camera((0, 0, 0), 1.0, 1.0, (1, 1)))
     return bridge.head_state(replace(motion[frame : frame + 1], codes=codes))

@@ -64,6 +64,8 @@ def recognise(path: str | Path, configs: Sequence[str | Path] = ()) -> Trained:
     path = Path(path)
     if not path.exists():
         raise MarotteError(f"{path} is not there: {_WANTED}")
+    if (path / "avatar.toml").is_file():
+        raise MarotteError(f"{path} is an avatar already: use it by this path, or copy it into the store")
     folder = path if path.is_dir() else path.parent
     ply = path if path.suffix == ".ply" and path.is_file() else None
     if path.is_file() and ply is None and path.name not in (*_EMBEDDINGS, CONFIG):
@@ -120,17 +122,16 @@ def _below(folder: Path) -> Iterator[Path]:
 def _not_one(path: Path, folder: Path | None = None) -> MarotteError:
     """Return what to say of a path that is no trained SplattingAvatar."""
     folder = folder or (path if path.is_dir() else path.parent)
-    if (path / "avatar.toml").is_file():
-        return MarotteError(f"{path} is an avatar already: use it by this path, or copy it into the store")
     for place in (folder, folder.resolve().parent.parent, *_numbered(folder / "point_cloud")):
         for name, what in _OTHERS.items():
             if (place / name).is_file() and path.is_dir():
                 return MarotteError(f"{path} is {what} ({name} is in it): {_WANTED}")
     if kind := _cameras(path):
         return MarotteError(f"{path} is {kind}; {_WANTED}")
-    if (folder / PLY).is_file():
+    ply = path.name if path.suffix == ".ply" else PLY
+    if (folder / ply).is_file():
         return MarotteError(
-            f"{folder} has {PLY} and no {EMBEDDING}, so nothing says where its Gaussians sit on a mesh: it is plain "
+            f"{folder} has {ply} and no {EMBEDDING}, so nothing says where its Gaussians sit on a mesh: it is plain "
             f"3D Gaussian Splatting, or the training was cut short; {_WANTED}"
         )
     return MarotteError(f"{path} is no trained avatar: {_WANTED}")

@@ -4,6 +4,7 @@ Source: reference/splatting_avatar/SPEC.md. Nothing in the folder is run, and no
 """
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -113,6 +114,8 @@ def import_splatting_avatar(
     wrong and what would mend it; the store is as before then.
     """
     given = _asked(given or Given())
+    if not 0 < given.unit < math.inf:
+        raise MarotteError(f"--unit {given.unit:g}: world units a metre are more than 0; published avatars have 4")
     trained = recognise(path, given.configs)
     name = default_name(trained.model) if given.name is None else given.name
     folder = check_name(name, store_folder(store), given.replace)
@@ -239,7 +242,7 @@ def _write(stage: Path, parts: _Parts, given: Given, name: str) -> Avatar:
         head="head.npz",
         shape="shape.npy",
         splats=splats,
-        title=given.title or f"{name}, a trained SplattingAvatar",
+        title=" ".join((given.title or "").split()) or f"{name}, a trained SplattingAvatar",
         expressions=parts.flame.expression_dirs.shape[-1],
         expression_level=0.0 if training is None else expression_level(training.train.expression),
         unit=float(given.unit),

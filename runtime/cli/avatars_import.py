@@ -58,6 +58,8 @@ def _import(arguments: argparse.Namespace) -> None:
 
     if arguments.sheet:
         check_place(Path(arguments.sheet))
+        if Path(arguments.sheet).suffix.lower() != ".png":
+            raise MarotteError(f"--sheet {arguments.sheet} is a PNG: name a file that ends in .png")
         if arguments.renderer_check == "off":
             raise MarotteError("--sheet is drawn by the renderer: leave out --renderer-check off")
     try:

@@ -84,15 +84,17 @@ class Transfer:
     bounds: Bounds | None
     residuals: tuple[Residual, ...]
 
-    def apply(self, motion: Motion) -> Motion:
+    def apply(self, motion: Motion, gain: float = 1.0) -> Motion:
         """Return the motion in the target's basis: codes, and the extras as the target's head wants them.
 
-        Of ARKit: blinks come from the actions and from `eyelids`, whichever shuts more; eyes from `eyes`, or else from
-        the look actions. Raises MarotteError where the motion is in another basis than the source's.
+        gain: factor on the target's expression; ARKit's lids stay as they are, since a blink that is shut shuts no
+        farther. Of ARKit: blinks come from the actions and from `eyelids`, whichever shuts more; eyes from `eyes`, or
+        else from the look actions. Raises MarotteError where the motion is in another basis than the source's.
         """
         if motion.basis != self.source:
             raise MarotteError(f"a transfer from {self.source} cannot take motion in {motion.basis}")
         units = motion.expression.copy()
+        held = [*BLINKS, *_LOOKS] if self.source == "arkit52" else []
         if self.source == "arkit52":
             motion = self._from_arkit(motion, units)
         codes = motion.codes.copy()
@@ -101,6 +103,8 @@ class Transfer:
         # Row by row, so that a frame's values do not depend on what frames come with it.
         for row, unit, jaw in zip(codes, units[:, : self.expression.shape[1]], motion.jaw, strict=True):
             row[:width], turn = self.coefficients(unit)
+            if gain != 1:
+                row[:width] = gain * row[:width] + (1 - gain) * (self.expression[:, held] @ unit[held])
             row[JAW] = jaw + turn
             row[JAW.start] += (self.jaw_gain - 1) * jaw[0]
             # Expression may shut an open jaw, it never bites beyond.

@@ -416,8 +416,12 @@ def test_config_defaults_comments_and_overrides(tmp_path):
     two.write_text('model:\n  sh_degree: "2"\n')
     assert read_config(one) == SplattingConfig(0, True, True, True, -3, 1)
     assert read_config([one, two]) == SplattingConfig(2, True, True, True, -3, 1)
-    two.write_text("")
-    assert read_config(two) == SplattingConfig(0, True, False, False, -350, 1)
+    two.write_text("dataset:\n  resolution: 2\n")
+    assert read_config(two) == SplattingConfig(0, True, False, False, -350, 2)
+    for text in ("", "- 1\n- 2\n", '{"frames": []}'):
+        two.write_text(text)
+        with pytest.raises(MarotteError, match=r"two.yaml has no setting of SplattingAvatar"):
+            read_config(two)
     two.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(MarotteError, match="not a text file"):
         read_config(two)

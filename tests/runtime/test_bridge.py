@@ -212,6 +212,9 @@ def test_expression_gain_acts_on_the_avatars_basis_and_is_labelled(transfer):
     assert np.allclose(bridge.head_state(own).expression, 1.5 * own.expression[:, :50])
     assert np.array_equal(bridge.head_state(own).jaw, own.jaw)
     assert bridge.approximations("flame2020") == ("expression times 1.50",)
+    # A blink that shuts the lids would draw them over the cheeks.
+    lids, shut = SLOT["eyeBlinkLeft"], motion(eyelids=np.ones((3, 2), np.float32))
+    assert np.allclose(bridge.head_state(shut).expression[:, lids], 2)
     strong = Motion(np.full((1, 106), 0.9), 25, "arkit52")
     assert Bridge(AVATAR, CAMERA, expression_gain=2).head_state(strong).expression[:, : len(ACTIONS)].max() == 1
     with pytest.raises(MarotteError, match="expression gain 3 is not between"):

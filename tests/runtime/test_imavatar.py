@@ -169,7 +169,7 @@ def test_bad_files_are_one_clear_line(folder, act, match):
 
 def test_pictures_that_cannot_be_read(folder):
     place = folder(table(1))
-    with pytest.raises(MarotteError, match=r"image/1.png is not there"):
+    with pytest.raises(MarotteError, match=r"images/1.png is not there"):
         read_imavatar(place)
     (place / "images").mkdir()
     (place / "images" / "1.png").write_bytes(b"not a picture")

@@ -1,5 +1,6 @@
 """One speaker and one face: packets, latency, features, the end of the sound."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -224,3 +225,25 @@ def test_the_contract_catches_a_driver_that_is_late(loudness):
 
     with pytest.raises(AssertionError, match="promise"):
         check_driver(Late())
+
+
+def test_the_level_of_expression_is_of_what_was_driven(avatar, loudness, bars):
+    class Face(loudness):
+        def open(self, options=None):
+            stream = super().open(options)
+            until = stream._until
+
+            def expressive(stop):
+                motion = until(stop)
+                codes = motion.codes.copy()
+                codes[: len(codes) // 2, :50] = 0.3  # then the face rests
+                return replace(motion, codes=codes)
+
+            stream._until = expressive
+            return stream
+
+    trained = replace(avatar, expression_level=0.5)
+    session = Session(Face(), bars(), trained, SessionOptions(4, 2, idle=IdleOptions(1)))
+    list(session.feed(SOUND))
+    assert session.expression_level == pytest.approx(0.15, rel=1e-6)
+    assert Session(Face(), bars(), avatar, options()).expression_level == 0

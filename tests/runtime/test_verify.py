@@ -143,6 +143,26 @@ def test_keypoints_that_were_damaged_as_well(published_avatar, recording):
     assert found.outline.off and found.faults[0] == "crop_offset_missing"
 
 
+def test_landmarks_of_something_else_judge_no_camera(published_avatar, recording):
+    def scattered(points):
+        return np.random.default_rng(int(1e6 * abs(points).sum())).uniform(-0.6, 0.6, points.shape)
+
+    found = verify(published_avatar, recording(keypoints=scattered))
+    assert found.landmarks.strange and found.landmarks.off
+    assert found.faults == ("unexplained",) and not found.lens
+    assert any("no camera fits them" in line for line in report(found))
+
+
+def test_without_pictures_of_the_head_nothing_is_said_of_cameras(published_avatar, recording, published, tmp_path):
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    for path in (published / "data" / "images").glob("*.png"):
+        Image.open(path).convert("RGB").save(plain / path.name)
+    found = verify(published_avatar, recording(keypoints=False, pictures=plain))
+    assert found.landmarks is None and found.outline is None and found.healthy
+    assert "nothing shows whether the cameras are right" in report(found)[0]
+
+
 def test_noisy_landmarks_alone(published_avatar, recording, published):
     """Detections with noise, a bias, and no mask: healthy as they are, and still enough to name a mistake."""
     random = np.random.default_rng(1)

@@ -180,6 +180,9 @@ def test_moments(trained, store, motion):
     ):
         with pytest.raises(MarotteError, match=words):
             moment(name, expression=text)
+    for degrees in (float("nan"), 500):
+        with pytest.raises(MarotteError, match=r"a jaw at .* degrees is none"):
+            moment(avatar, jaw_degrees=degrees)
     with pytest.raises(MarotteError, match="frame 3 is not in the motion: it has 3"):
         moment(avatar, motion, 3)
 

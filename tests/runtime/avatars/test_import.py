@@ -182,7 +182,7 @@ def test_names(trained, store):
     with pytest.raises(MarotteError, match=r"there is an avatar anna at .*--replace"):
         import_splatting_avatar(trained.model)
     again = import_splatting_avatar(trained.model, Given(replace=True, title='A "quoted"\ntitle'))
-    assert again.avatar.title == 'A "quoted"\ntitle' and again.avatar.files == done.avatar.files
+    assert again.avatar.title == 'A "quoted" title' and again.avatar.files == done.avatar.files
     for name, words in (("demo", "comes with Marotte"), ("../x", "cannot be a folder's"), ("", "cannot be a folder's")):
         with pytest.raises(MarotteError, match=words):
             import_splatting_avatar(trained.model, Given(name=name, replace=True))
@@ -407,6 +407,22 @@ def test_a_small_deviation_is_said(trained, store):
     mesh(scaled(1.0003))(trained)
     done = import_splatting_avatar(trained.model)
     assert any("mm off FLAME's first frame" in note for note in done.notes)
+
+
+@pytest.mark.parametrize("unit", [0.0, -4.0, float("nan"), float("inf")])
+def test_units_that_are_none(trained, store, unit):
+    with pytest.raises(MarotteError, match="world units a metre are more than 0"):
+        import_splatting_avatar(trained.model, Given(unit=unit))
+
+
+def test_an_obj_with_a_byte_order_mark_and_one_that_was_cut(trained, store):
+    path = trained.iteration / "embedding.obj"
+    plain = path.read_bytes()
+    path.write_bytes(b"\xef\xbb\xbf" + plain)
+    assert import_splatting_avatar(trained.model).avatar.name == "anna"
+    path.write_bytes(plain[: plain.index(b"\nf ") + 1])
+    with pytest.raises(MarotteError, match=r"obj is truncated or damaged: it notes \d+ triangles and holds 0"):
+        import_splatting_avatar(trained.model, Given(replace=True))
 
 
 def test_other_units(tmp_path, store, make_trained):

@@ -97,6 +97,18 @@ def test_files(trained, tmp_path):
         recognise(trained.flame)
 
 
+def test_an_avatar_that_is_in_the_store(trained, store):
+    folder = import_splatting_avatar(trained.model).avatar.path
+    with pytest.raises(MarotteError, match="is an avatar already"):
+        recognise(folder)
+
+
+def test_a_point_cloud_alone(tmp_path):
+    (tmp_path / "scene.ply").write_bytes(b"ply\n")
+    with pytest.raises(MarotteError, match=r"has scene\.ply and no embedding\.json"):
+        recognise(tmp_path / "scene.ply")
+
+
 def test_several(trained):
     shutil.copytree(trained.model, trained.root / "berta")
     with pytest.raises(MarotteError, match=r"holds 2 trained avatars \(.*anna.*berta.*\): name one of them"):
