@@ -5,7 +5,7 @@ speakers share one, and several are stepped in one batch. Nothing is drawn at ra
 motion. Source: Chu et al. 2025 (ARTalk), and the published inference code's numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -23,7 +23,8 @@ from marotte.models.artalk.resize import area
 from marotte.models.artalk.style import StyleEncoder
 from marotte.models.artalk.transformer import Block, ModulatedNorm
 from marotte.models.artalk.vae import MotionVAE
-from marotte.models.precision import full_float32, keep_precision
+from marotte.models.precision import full_float32
+from marotte.models.published_network import PublishedNetwork
 
 # With a style clip its condition is pushed away from that of no style: c + 0.1 (c - null).
 _GUIDANCE = 1.1
@@ -69,7 +70,7 @@ class Codes(NamedTuple):
     logits: Tensor
 
 
-class ARTalk(nn.Module):
+class ARTalk(PublishedNetwork):
     """The network, always in eval mode, with the published names in its state_dict.
 
     A chunk is T = config.frames frames at 25 fps (100), config.chunk_samples samples at 16 kHz (64000), L =
@@ -81,6 +82,8 @@ class ARTalk(nn.Module):
 
     attn_bias_for_masking: Tensor
     lvl_idx: Tensor
+
+    shortened = ("audio_encoder", "attn_blocks")
 
     def __init__(self, config: ARTalkConfig | None = None) -> None:
         super().__init__()
@@ -135,27 +138,7 @@ class ARTalk(nn.Module):
         if config is None:
             beside = path.with_name("config.json")
             config = ARTalkConfig.read(beside) if beside.is_file() else ARTalkConfig()
-        with torch.device("meta"):
-            model = cls(config)
-        assign(model, entries, path)
-        del entries
-        model = model.to(device=device, dtype=dtype)
-        if model.pos_embed.device.type == "cpu" and dtype != torch.float32:
-            # What stays float32 is copied, so that nothing holds the map of a file that is otherwise not needed.
-            model._apply(Tensor.clone)
-        return model
-
-    def train(self, mode: bool = True) -> "ARTalk":
-        """Stay in eval mode: this is the inference network, and dropout would change its values."""
-        return super().train(False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ARTalk":
-        """Move or convert as `to` asks, but shorten the numbers of the two large transformers only."""
-        kept = keep_precision(fn)
-        if recurse:
-            for name, child in self.named_children():
-                child._apply(fn if name in ("audio_encoder", "attn_blocks") else kept)
-        return super()._apply(kept, recurse=False)
+        return cls.in_place(entries, path, assign, device, dtype, config)
 
     @torch.no_grad()
     def style_condition(self, style_motion: Tensor | None = None) -> Tensor:

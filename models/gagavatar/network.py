@@ -5,7 +5,7 @@ value, noise is an argument, and nothing is changed in place. Between them stand
 here. Source: Chu and Harada 2024 (GAGAvatar), and the published inference code's numbers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,8 @@ from marotte.models.gagavatar.decoder import Features, PictureEncoder
 from marotte.models.gagavatar.gaussians import HeadGenerator, Looks, PlaneGenerator
 from marotte.models.gagavatar.loading import assign, read_checkpoint
 from marotte.models.gagavatar.upsampler import StyleUNet
-from marotte.models.precision import full_float32, keep_precision
+from marotte.models.precision import full_float32
+from marotte.models.published_network import PublishedNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +42,14 @@ class Identity:
         return torch.cat([vertices, self.plane_means.expand(len(vertices), -1, -1)], dim=1)
 
 
-class GAGAvatar(nn.Module):
+class GAGAvatar(PublishedNetwork):
     """The network, always in eval mode, with the published names in its state_dict.
 
     `to(bfloat16)` and the like change the upsampler only, which runs every frame, and not what decides its style. All
     that runs once for an identity stays float32. On CUDA, float32 means float32: TF32 is off while a method runs.
     """
+
+    shortened = ("upsampler",)
 
     def __init__(self, config: GAGAvatarConfig | None = None) -> None:
         super().__init__()
@@ -76,27 +79,7 @@ class GAGAvatar(nn.Module):
         """
         path = Path(path)
         entries = read_checkpoint(path)
-        with torch.device("meta"):
-            model = cls(config)
-        assign(model, entries, path)
-        del entries
-        model = model.to(device=device, dtype=dtype)
-        if model.head_base.device.type == "cpu" and dtype != torch.float32:
-            # What stays float32 is copied, so that nothing holds the map of a file that is otherwise not needed.
-            model._apply(Tensor.clone)
-        return model
-
-    def train(self, mode: bool = True) -> "GAGAvatar":
-        """Stay in eval mode: this is the inference network."""
-        return super().train(False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "GAGAvatar":
-        """Move or convert as `to` asks, but shorten the upsampler's numbers only."""
-        kept = keep_precision(fn)
-        if recurse:
-            for name, child in self.named_children():
-                child._apply(fn if name == "upsampler" else kept)
-        return super()._apply(kept, recurse=False)
+        return cls.in_place(entries, path, assign, device, dtype, config)
 
     @torch.no_grad()
     def identity(self, image: Tensor, transform: Tensor) -> Identity:
