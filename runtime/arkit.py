@@ -48,3 +48,12 @@ def look_weights(eyes: np.ndarray) -> np.ndarray:
         for name, value in (("Down", down), ("Up", -down), ("Out", outward), ("In", -outward)):
             weights[:, SLOT[f"eyeLook{name}{side}"]] = np.clip(value, 0, 1)
     return weights
+
+
+def eye_rotations(weights: np.ndarray) -> np.ndarray:
+    """Return the eye rotations [T, 6] that the look actions in weights [T, 52 or more] stand for, undoing the above."""
+    eyes = np.zeros((len(weights), 6), weights.dtype)
+    for start, side, sign in ((0, "Left", 1), (3, "Right", -1)):
+        down, up, outward, inward = (weights[:, SLOT[f"eyeLook{way}{side}"]] for way in ("Down", "Up", "Out", "In"))
+        eyes[:, start], eyes[:, start + 1] = (down - up) * LOOK_RANGE, sign * (outward - inward) * LOOK_RANGE
+    return eyes

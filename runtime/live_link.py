@@ -18,7 +18,7 @@ import numpy as np
 
 from marotte.errors import MarotteError
 from marotte.models.rotations import matrix_to_rotvec
-from marotte.runtime.arkit import ACTIONS, LOOK_RANGE, SLOT, jaw_rotation
+from marotte.runtime.arkit import ACTIONS, SLOT, eye_rotations, jaw_rotation
 from marotte.runtime.motion import WIDTH, Motion
 
 _JAW = ("jawOpen", "jawLeft", "jawRight")
@@ -158,13 +158,12 @@ def _eyes(columns: dict[str, np.ndarray], codes: np.ndarray) -> np.ndarray:
     The weights have a side and a direction in their names; the angles' signs depend on the
     recorder's mirroring, so they count only where the weights say nothing.
     """
-    eyes = np.zeros((len(codes), 6))
+    eyes = eye_rotations(codes)
     for side, (name, start) in enumerate((("Left", 0), ("Right", 3))):
-        down, up, outward, inward = (codes[:, SLOT[f"eyeLook{d}{name}"]] for d in ("Down", "Up", "Out", "In"))
-        if max(map(np.ptp, (down, up, outward, inward))) > 0:
-            eyes[:, start] = (down - up) * LOOK_RANGE
-            eyes[:, start + 1] = (outward - inward) * (LOOK_RANGE if name == "Left" else -LOOK_RANGE)
-        elif all(column.lower() in columns for column in _EYES[side]):
+        still = all(np.ptp(codes[:, SLOT[f"eyeLook{way}{name}"]]) == 0 for way in ("Down", "Up", "Out", "In"))
+        if still:
+            eyes[:, start : start + 2] = 0
+        if still and all(column.lower() in columns for column in _EYES[side]):
             yaw, pitch = _radians(np.stack([columns[column.lower()] for column in _EYES[side]], axis=1)).T
             eyes[:, start], eyes[:, start + 1] = pitch, yaw
     return eyes

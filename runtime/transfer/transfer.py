@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from marotte.errors import MarotteError
-from marotte.runtime.arkit import ACTIONS, LOOK_RANGE, SLOT, look_weights
+from marotte.runtime.arkit import ACTIONS, SLOT, eye_rotations, look_weights
 from marotte.runtime.motion import EXPRESSION, JAW, Motion
 
 BLINKS = (SLOT["eyeBlinkLeft"], SLOT["eyeBlinkRight"])
@@ -187,15 +187,6 @@ class Blink:
             missing = np.maximum(wanted - np.maximum(own, 0), 0) + wanted * np.maximum(-own, 0)
             row += missing @ self.columns
         return out
-
-
-def eye_rotations(weights: np.ndarray) -> np.ndarray:
-    """Return the eye rotations [T, 6] that the look actions in weights [T, 52] stand for: `look_weights` undone."""
-    eyes = np.zeros((len(weights), 6), np.float32)
-    for start, side, sign in ((0, "Left", 1), (3, "Right", -1)):
-        down, up, outward, inward = (weights[:, SLOT[f"eyeLook{way}{side}"]] for way in ("Down", "Up", "Out", "In"))
-        eyes[:, start], eyes[:, start + 1] = (down - up) * LOOK_RANGE, sign * (outward - inward) * LOOK_RANGE
-    return eyes
 
 
 def _percent(share: float) -> str:

@@ -10,12 +10,11 @@ import pytest
 from marotte.errors import MarotteError
 from marotte.models.flame import FlameModel
 from marotte.models.flame_numba import HeadEvaluator
-from marotte.runtime.arkit import ACTIONS, JAW_OPEN, LOOK_RANGE, SLOT, look_weights
+from marotte.runtime.arkit import ACTIONS, JAW_OPEN, LOOK_RANGE, SLOT, eye_rotations, look_weights
 from marotte.runtime.avatar import SHIPPED
 from marotte.runtime.motion import HEAD, JAW, Motion
 from marotte.runtime.offline import drive
 from marotte.runtime.transfer.solve import solve
-from marotte.runtime.transfer.transfer import eye_rotations
 
 SPEECH = Path(__file__).resolve().parents[2] / "demos" / "speech.wav"
 # Rows of the 68 landmarks: pairs of the inner lips, and of each lid, left first.
