@@ -17,6 +17,8 @@ from marotte.runtime.motion import BASES
 from marotte.runtime.places import data_folder
 
 SHIPPED = Path(__file__).parent / "data" / "avatars"
+# Of avatars that read no expressions: a network of their own hears what the lips do.
+NO_BASIS = "none"
 HEAD_ROTATIONS = ("root", "neck", "camera")
 
 # What avatar.toml may give for each entry; the rest are texts.
@@ -55,15 +57,16 @@ class Framing:
 class Avatar:
     """What `avatar.toml` says.
 
-    path: its folder. renderer: the name of the back end that draws it. head: file of the head
-    model, relative; landmarks, masks, eyelids (left, right): files of what a head model of FLAME's own form has not
-    in itself; shape: npy or npz with the identity that is baked into it; splats: folder of
-    Gaussians (`point_cloud/iteration_<n>`) on its mesh, or one npz of our own; variants: others in its
-    place, by name. basis, expressions: the space and number
-    of its expression coefficients. expression_level: mean |coefficient| in its training, 0 where that is not known.
-    unit: world units per FLAME unit. head_rotation: where the
-    motion's head rotation goes: `root`, `neck` or `camera`; pivot: [3] what the camera turns about
-    then. framings: cameras by name. files: sha256 by relative name.
+    path: its folder. renderer: the name of the back end that draws it. head: file of the head model, relative;
+    landmarks, masks, eyelids (left, right): files of what a head model of FLAME's own form has not in itself; shape:
+    npy or npz with the identity that is baked into it; splats: folder of Gaussians (`point_cloud/iteration_<n>`) on
+    its mesh, or one npz of our own; variants: others in its place, by name. network: the checkpoint that draws it, a
+    file or folder, or the name of one of `marotte assets`; source: what that network was shown of the person;
+    recording: the person's tracked recording; features: the space of audio features that it was trained on. basis,
+    expressions: the space and number of its expression coefficients, basis `none` where it reads none.
+    expression_level: mean |coefficient| in its training, 0 where that is not known. unit: world units per FLAME unit.
+    head_rotation: where the motion's head rotation goes: `root`, `neck` or `camera`; pivot: [3] what the camera turns
+    about then. framings: cameras by name. files: sha256 by relative name.
     """
 
     name: str
@@ -77,6 +80,10 @@ class Avatar:
     shape: str = ""
     splats: str = ""
     variants: Mapping[str, str] = field(default_factory=dict)
+    network: str = ""
+    source: str = ""
+    recording: str = ""
+    features: str = ""
     title: str = ""
     expressions: int = 100
     expression_level: float = 0.0
@@ -173,8 +180,8 @@ def _from_table(folder: Path, table: dict[str, Any]) -> Avatar:
         raise MarotteError(f"{folder / 'avatar.toml'} names {len(avatar.eyelids)} eyelids: name the left and the right")
     if avatar.head_rotation not in HEAD_ROTATIONS:
         raise unknown_name(f"head_rotation of avatar {avatar.name}", avatar.head_rotation, HEAD_ROTATIONS)
-    if avatar.basis not in BASES:
-        raise unknown_name(f"basis of avatar {avatar.name}", avatar.basis, BASES)
+    if avatar.basis not in (*BASES, NO_BASIS):
+        raise unknown_name(f"basis of avatar {avatar.name}", avatar.basis, (*BASES, NO_BASIS))
     return avatar
 
 

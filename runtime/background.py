@@ -13,22 +13,26 @@ class Background:
     """A colour, an image, or nothing.
 
     colour: sRGB 0..1, used where there is no image. image: uint8 [H, W, 3] of the picture's size.
-    transparent: leave it out; the pictures then carry alpha.
+    transparent: leave it out; the pictures then carry alpha. own: what the avatar's recording shows there, for
+    renderers that have one; others take the colour.
     """
 
     colour: tuple[float, float, float] = (0.87, 0.89, 0.92)
     image: np.ndarray | None = None
     transparent: bool = False
+    own: bool = False
 
 
 def read_background(value: str, width: int, height: int) -> Background:
-    """Return the background that `value` names: a colour, an image file, or `transparent`.
+    """Return the background that `value` names: a colour, an image file, `transparent`, or the avatar's `own`.
 
     Colours are CSS names or `#rrggbb`. An image is scaled to fill width x height and cut at its
     longer side, around its middle.
     """
     if value.lower() == "transparent":
         return Background(transparent=True)
+    if value.lower() == "own":
+        return Background(own=True)
     from PIL import Image, ImageColor, ImageOps
 
     if os.path.isfile(value):
@@ -43,6 +47,6 @@ def read_background(value: str, width: int, height: int) -> Background:
         red, green, blue = ImageColor.getrgb(value)[:3]
     except ValueError:
         raise MarotteError(
-            f"background {value!r} is neither a colour (steelblue, #8090a0), nor a picture file, nor 'transparent'"
+            f"background {value!r} is neither a colour (steelblue, #8090a0), nor a picture file, nor 'transparent', nor 'own'"
         ) from None
     return Background(colour=(red / 255, green / 255, blue / 255))

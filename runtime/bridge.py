@@ -12,7 +12,7 @@ import numpy as np
 from marotte.errors import MarotteError
 from marotte.models.rotations import rotvec_to_matrix
 from marotte.runtime.arkit import ACTIONS, SLOT, look_weights
-from marotte.runtime.avatar import HEAD_ROTATIONS, Avatar
+from marotte.runtime.avatar import HEAD_ROTATIONS, NO_BASIS, Avatar
 from marotte.runtime.camera import Camera
 from marotte.runtime.head import HeadState
 from marotte.runtime.motion import EXPRESSION, HEAD, JAW, Motion
@@ -25,6 +25,8 @@ APPROXIMATIONS = ("jaw+head",)
 
 # What matching expression to an avatar's training may multiply it by.
 LEAST_GAIN, MOST_GAIN = 0.5, 2.0
+
+_BLINKS = (SLOT["eyeBlinkLeft"], SLOT["eyeBlinkRight"])
 
 # What a true transfer between two expression bases needs and nobody may ship.
 _FLAME_FILES = {
@@ -137,7 +139,7 @@ class Bridge:
     def approximations(self, basis: str) -> tuple[str, ...]:
         """Return what is approximated for motion of `basis`, for the labels on the output."""
         lines = []
-        if basis != self.avatar.basis:
+        if self.avatar.basis not in (basis, NO_BASIS):
             transfer = self._transfer_from(basis)
             lines.append(f"{basis} on {self.avatar.basis}: {self._approx}" if not transfer else transfer.describe()[0])
         if self._blink is not None and not (basis == "arkit52" and self._transfer_from(basis)):
@@ -149,7 +151,7 @@ class Bridge:
     def check(self, basis: str) -> None:
         """Raise MarotteError where motion of `basis` cannot reach the avatar."""
         own = self.avatar.basis
-        if basis == own or self._approx or self._transfer_from(basis):
+        if basis == own or own == NO_BASIS or self._approx or self._transfer_from(basis):
             return
         needed = " or ".join(files for name, files in _FLAME_FILES.items() if name in (basis, own))
         raise MarotteError(
@@ -170,7 +172,8 @@ class Bridge:
         if transfer := self._transfer_from(motion.basis):
             motion = transfer.apply(motion, float(self._gain))
         frames, own = len(motion), self.avatar.basis == motion.basis
-        expression = np.zeros((frames, self.avatar.expressions), np.float32)
+        reads = 0 if self.avatar.basis == NO_BASIS else self.avatar.expressions
+        expression = np.zeros((frames, reads), np.float32)
         if own:
             width = min(self.avatar.expressions, 100)
             expression[:, :width] = motion.expression[:, :width] * (1 if transfer else self._gain)
@@ -182,8 +185,10 @@ class Bridge:
             if self._gain != 1:
                 np.clip(actions, 0, 1, out=actions)
             np.maximum(actions, look_weights(eyes), out=actions)
-            for side, slot in enumerate((SLOT["eyeBlinkLeft"], SLOT["eyeBlinkRight"])):
+            for side, slot in enumerate(_BLINKS):
                 actions[:, slot] = np.maximum(actions[:, slot], lids[:, side])
+        elif self.avatar.basis == NO_BASIS and motion.basis == "arkit52":
+            lids = np.maximum(lids, motion.expression[:, _BLINKS])
         elif self._blink is not None:
             expression, lids = self._blink.added(expression, lids), np.zeros_like(lids)
         zero = np.zeros((frames, 3), np.float32)

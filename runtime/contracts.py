@@ -102,11 +102,16 @@ class FeatureStream(ABC):
 
 
 class Features(ABC):
-    """A source of audio features. lookahead: seconds, `inf` where only whole files will do."""
+    """A source of audio features. lookahead: seconds, `inf` where only whole files will do.
+
+    space: the name of what its rows mean; a network hears only the space that it was trained on. Empty: whatever the
+    avatar's is.
+    """
 
     rate: Fraction
     width: int
     lookahead: float = 0.0
+    space: str = ""
 
     @abstractmethod
     def open(self) -> FeatureStream:
@@ -115,10 +120,29 @@ class Features(ABC):
 
 @dataclass(frozen=True)
 class FeatureNeed:
-    """Rows of audio features around each frame: `window` rows of features of one kind, centred."""
+    """Rows of audio features for each frame: `window` of them, those at r + stride * (k - before) for k from 0.
+
+    r is the row that the frame's tick falls into; rows before the start and after the end of the sound are zero.
+    kind: the plug-in's name; options: it is made with. before: None for half of the window. space: what the rows must
+    mean (`Features.space`); empty where that does not matter.
+    """
 
     kind: str
     window: int
+    stride: int = 1
+    before: int | None = None
+    space: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def first(self) -> int:
+        """The first row, counted from r."""
+        return -self.stride * (self.window // 2 if self.before is None else self.before)
+
+    @property
+    def last(self) -> int:
+        """The last row, counted from r."""
+        return self.first + self.stride * (self.window - 1)
 
 
 @dataclass(frozen=True)
@@ -166,17 +190,18 @@ def ignore_stage(stage: str) -> None:
 class RenderStream:
     """One face: an avatar opened by a renderer, with its state.
 
-    width, height: of its pictures. fps: its native rate, None where any will do.
-    camera: the fixed camera of this avatar, None where it takes any. batch: how many frames it likes
-    to get at once, where there are as many. in_flight: how many batches it works on at a time; 1
-    where `submit` returns only when the work is done. lap: called with the name of each stage of a
-    picture as it ends, by renderers that have stages; set it to time them.
+    width, height: of its pictures. fps: its native rate, None where any will do. camera: the fixed camera of this
+    avatar, None where it takes any. features: the rows of audio features that it needs, where the avatar or the options
+    decide that; else the renderer's `needs.features`. batch: how many frames it likes to get at once, where there are
+    as many. in_flight: how many batches it works on at a time; 1 where `submit` returns only when the work is done.
+    lap: called with the name of each stage of a picture as it ends, by renderers that have stages; set it to time them.
     """
 
     width: int
     height: int
     fps: Fraction | None = None
     camera: Camera | None = None
+    features: FeatureNeed | None = None
     batch: int = 8
     in_flight: int = 1
     lap: Callable[[str], None] = staticmethod(ignore_stage)

@@ -4,28 +4,40 @@ from fractions import Fraction
 
 import numpy as np
 
+from marotte.errors import MarotteError
 from marotte.runtime.clock import TICK_RATE, frame_tick, frame_ticks
 from marotte.runtime.contracts import FeatureNeed, Features
+from marotte.runtime.registry import create
+
+
+def features_for(need: FeatureNeed, avatar: str) -> Features:
+    """Return the features that an avatar, by name, needs.
+
+    Raises MarotteError where what they mean is not what the avatar was trained on.
+    """
+    features: Features = create("features", need.kind, **need.options)
+    if need.space and features.space and need.space != features.space:
+        raise MarotteError(
+            f"avatar {avatar} was trained on {need.space} features, {need.kind} gives {features.space}: its lips would "
+            f"move at random; drive it with features of its own kind (--features)"
+        )
+    return features
 
 
 class FeatureJoin:
-    """Windows of feature rows around frames, as the rows come in.
-
-    The window of a frame holds `window` rows centred on the row that its tick falls into; rows
-    before the start and after the end are zero.
-    """
+    """Windows of feature rows around frames, as the rows come in; which rows, `FeatureNeed` says."""
 
     def __init__(self, features: Features, need: FeatureNeed, fps: Fraction) -> None:
         self._stream = features.open()
         self._rate, self._width = Fraction(features.rate), features.width
-        self._window, self._fps = need.window, fps
+        self._need, self._fps = need, fps
         self.reset()
 
     def reset(self) -> None:
         """Start a new utterance."""
         self._stream.reset()
-        self._first = -self._window  # zero rows before the start
-        self._rows = np.zeros((self._window, self._width), np.float32)
+        self._first = min(self._need.first, 0)  # zero rows before the start
+        self._rows = np.zeros((-self._first, self._width), np.float32)
         self._ended = False
 
     def close(self) -> None:
@@ -46,31 +58,25 @@ class FeatureJoin:
         if self._ended:
             return stop
         have = self._first + len(self._rows)
-        while start < stop and self._begin(start) + self._window <= have:
+        while start < stop and self._row(start) + self._need.last < have:
             start += 1
         return start
 
     def windows(self, start: int, stop: int) -> np.ndarray:
         """Return the windows [T, window, width] of frames that are ready, in order, each once."""
-        begins = self._rows_of(frame_ticks(start, stop, self._fps)) - self._window // 2
-        lacking = int(begins[-1]) + self._window - self._first - len(self._rows) if len(begins) else 0
+        rows = frame_ticks(start, stop, self._fps) * self._rate.numerator // (TICK_RATE * self._rate.denominator)
+        index = rows[:, None] + self._need.first + self._need.stride * np.arange(self._need.window) - self._first
+        lacking = int(index.max(initial=-1)) + 1 - len(self._rows)
         if lacking > 0:
             self._add(np.zeros((lacking, self._width), np.float32))
-        index = begins[:, None] - self._first + np.arange(self._window)
         out = self._rows[index]
-        drop = self._begin(stop) - self._first
+        drop = self._row(stop) + self._need.first - self._first
         if drop > 0:
             self._rows, self._first = self._rows[drop:], self._first + min(drop, len(self._rows))
         return out
 
-    def _begin(self, frame: int) -> int:
-        return (
-            frame_tick(frame, self._fps) * self._rate.numerator // (TICK_RATE * self._rate.denominator)
-            - self._window // 2
-        )
-
-    def _rows_of(self, ticks: np.ndarray) -> np.ndarray:
-        return ticks * self._rate.numerator // (TICK_RATE * self._rate.denominator)
+    def _row(self, frame: int) -> int:
+        return frame_tick(frame, self._fps) * self._rate.numerator // (TICK_RATE * self._rate.denominator)
 
     def _add(self, rows: np.ndarray) -> None:
         self._rows = np.concatenate([self._rows, rows])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from marotte.errors import MarotteError
-from marotte.runtime.avatar import Avatar
+from marotte.runtime.avatar import NO_BASIS, Avatar
 from marotte.runtime.background import Background
 from marotte.runtime.bridge import Bridge, MotionOptions, condition
 from marotte.runtime.camera import Camera
@@ -30,9 +30,8 @@ from marotte.runtime.contracts import (
 )
 from marotte.runtime.frames import Frames
 from marotte.runtime.idle import Idle, IdleOptions
-from marotte.runtime.join import FeatureJoin
+from marotte.runtime.join import FeatureJoin, features_for
 from marotte.runtime.motion import Motion, concatenate, empty
-from marotte.runtime.registry import create
 from marotte.runtime.retime import Retimer
 from marotte.runtime.smoothing import MotionSmoother
 from marotte.runtime.transfer.find import Found, find_blink, find_transfer
@@ -108,8 +107,8 @@ class Session:
         self._smoother = MotionSmoother() if options.smooth and not driver.smooths else None
         self._retimer = Retimer(self.fps)
         self._idle = Idle(options.idle)
-        need = renderer.needs.features
-        self._join = FeatureJoin(create("features", need.kind), need, self.fps) if need else None
+        need = self._face.features or renderer.needs.features
+        self._join = FeatureJoin(features_for(need, avatar.name), need, self.fps) if need else None
         self._start()
 
     @property
@@ -202,7 +201,7 @@ class Session:
     def _bridge(self, camera: Camera) -> Bridge:
         options = self.options
         found, blink = Found(None), None
-        if not options.basis_approx:
+        if not options.basis_approx and self.avatar.basis != NO_BASIS:
             found = find_transfer(self._driver.basis, self.avatar, options.flame)
             blink = find_blink(self.avatar, options.flame) if self.avatar.head else None
         return Bridge(

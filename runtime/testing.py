@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from marotte.runtime.avatar import Avatar
+from marotte.runtime.avatar import NO_BASIS, Avatar
 from marotte.runtime.background import Background
 from marotte.runtime.bridge import Bridge
 from marotte.runtime.camera import facing_camera
@@ -26,11 +26,13 @@ from marotte.runtime.contracts import (
     Drive,
     Driver,
     DriverStream,
+    FeatureNeed,
     Features,
     Renderer,
     RenderOptions,
     RenderStream,
 )
+from marotte.runtime.join import features_for
 from marotte.runtime.motion import BASES, HEAD, JAW, Motion, concatenate
 
 PACKETS = (1, 160, 333, 4001, 16000, 2)
@@ -131,25 +133,26 @@ def sample_drive(avatar: Avatar, stream: RenderStream, renderer: Renderer, frame
     codes = np.zeros((frames, 106), np.float32)
     codes[:, JAW] = np.linspace(0, 0.3, frames)[:, None] * (1, 0, 0)
     codes[:, HEAD] = np.linspace(0, 0.2, frames)[:, None] * (0.2, 1, 0)
-    motion = Motion(codes, Fraction(25), avatar.basis, eyes=np.tile(codes[:, HEAD], 2))
+    basis = "arkit52" if avatar.basis == NO_BASIS else avatar.basis
+    motion = Motion(codes, Fraction(25), basis, eyes=np.tile(codes[:, HEAD], 2))
     camera = stream.camera
     if camera is None and avatar.framings:
         camera = next(iter(avatar.framings.values())).camera(stream.width, stream.height)
     bridge = Bridge(avatar, camera or facing_camera((0, 0, 0), 1.0, 0.4, (stream.width, stream.height)))
-    need = renderer.needs.features
+    need = stream.features or renderer.needs.features
     return Drive(
         ticks=frame_ticks(0, frames, Fraction(25)),
         head=bridge.head_state(motion),
         cameras=bridge.cameras(motion),
         background=Background(),
-        features=np.zeros((frames, need.window, _width(need.kind)), np.float32) if need else None,
+        features=_windows(need, avatar, frames) if need else None,
     )
 
 
-def _width(kind: str) -> int:
-    from marotte.runtime.registry import create
-
-    return create("features", kind).width
+def _windows(need: FeatureNeed, avatar: Avatar, frames: int) -> np.ndarray:
+    """Return feature windows [T, window, width] that differ from frame to frame."""
+    width = features_for(need, avatar.name).width
+    return np.random.default_rng(0).standard_normal((frames, need.window, width)).astype(np.float32)
 
 
 def _drive(stream: DriverStream, packets: Sequence[np.ndarray]) -> Motion:

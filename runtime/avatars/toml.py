@@ -9,7 +9,7 @@ from typing import Any
 from marotte.runtime.avatar import Avatar
 
 FILE = "avatar.toml"
-_TEXTS = ("name", "title", "renderer", "head", "shape", "splats", "basis")
+_TEXTS = ("name", "title", "renderer", "head", "shape", "splats", "network", "source", "recording", "features", "basis")
 _LAST = ("head_rotation", "background", "licence", "subject", "consent", "origin")
 
 

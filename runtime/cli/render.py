@@ -4,7 +4,7 @@ import argparse
 import sys
 from contextlib import closing
 
-from marotte.runtime.cli import driver_options
+from marotte.runtime.cli import driver_options, renderer_options
 
 # What `marotte.render` calls the same.
 _OPTIONS = (
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     picture.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where it is drawn (auto)")
     picture.add_argument("--size", help="pixels: 768 or 1280x720 (the avatar's own)")
     picture.add_argument("--fps", help="frames a second: 25, 60, 30000/1001 (the avatar's own, else 25)")
-    picture.add_argument("--background", metavar="COLOUR|IMAGE|transparent", help="what stands behind the head")
+    picture.add_argument("--background", metavar="COLOUR|IMAGE|transparent|own", help="what stands behind the head")
     picture.add_argument("--framing", default="head", help="head or bust (head)")
     sound = parser.add_argument_group("sound")
     sound.add_argument("--start", type=float, default=0.0, metavar="SECONDS", help="begin there in the sound")
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     motion.add_argument("--head-rotation", choices=("root", "neck", "camera"), help="where head rotation goes")
     driver_options.add_arguments(parser)
+    renderer_options.add_arguments(parser)
     work = parser.add_argument_group("work")
     work.add_argument("--threads", type=int, metavar="N", help="how many threads to use (all)")
     work.add_argument("--crf", type=int, help="quality of the video, lower is better (18)")
@@ -71,6 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     with closing(FrameBar("rendering", quiet=arguments.quiet)) as bar:
         options = {name: getattr(arguments, name) for name in _OPTIONS}
         options["driver_options"] = driver_options.chosen(arguments)
+        options["renderer_options"] = renderer_options.chosen(arguments)
         report = render(arguments.audio, arguments.out, progress=bar, slow=announce_slow, **options)
     if arguments.quiet:
         return

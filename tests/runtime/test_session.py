@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marotte.errors import MarotteError
-from marotte.runtime import session as session_module
+from marotte.runtime import join as join_module
 from marotte.runtime.clock import frame_ticks
 from marotte.runtime.contracts import FeatureNeed, Needs
 from marotte.runtime.idle import IdleOptions
-from marotte.runtime.join import FeatureJoin
+from marotte.runtime.join import FeatureJoin, features_for
 from marotte.runtime.session import Session, SessionOptions
 from marotte.runtime.testing import check_driver, check_features, speech_like
 
@@ -172,7 +172,7 @@ def test_features_meet_their_frames(avatar, loudness, bars, count, monkeypatch):
     class Hearing(bars):
         needs = Needs(features=FeatureNeed("count", 6))
 
-    monkeypatch.setattr(session_module, "create", lambda kind, name: count())
+    monkeypatch.setattr(join_module, "create", lambda kind, name: count())
     session = Session(loudness(chunk=0.2), Hearing(), avatar, options(fps=Fraction(25)))
     _, whole = pictures(session, [SOUND])
     middle = whole[10:50, 0, 0, 1]
@@ -199,6 +199,29 @@ def test_feature_windows_are_padded_with_zeros(count):
 @pytest.mark.parametrize("driver", [{}, {"lookahead": 0.1}, {"chunk": 1.0}, {"chunk": 4.0, "lookahead": 0.2}])
 def test_the_fakes_keep_the_contract(loudness, driver):
     check_driver(loudness(**driver))
+
+
+@pytest.mark.parametrize("packet", [160, 16000])
+def test_feature_rows_are_taken_at_their_stride(count, packet):
+    need = FeatureNeed("count", 4, stride=3, before=3)
+    assert (need.first, need.last) == (-9, 0)
+    join, sound = FeatureJoin(count(), need, Fraction(25)), np.zeros(16000, np.float32)
+    seen = []
+    for start in range(0, len(sound), packet):
+        join.feed(sound[start : start + packet])
+        ready = join.ready(len(seen), 25)
+        seen += [window[:, 0].tolist() for window in join.windows(len(seen), ready)] if ready > len(seen) else []
+    assert len(seen) == 25
+    assert seen[0] == [0, 0, 0, 0] and seen[1] == [0, 0, 1, 4] and seen[20] == [71, 74, 77, 80]
+
+
+def test_a_network_hears_only_what_it_was_trained_on(count, monkeypatch):
+    counts = count()
+    counts.space = "counts"
+    monkeypatch.setattr(join_module, "create", lambda kind, name: counts)
+    assert features_for(FeatureNeed("count", 4, space="counts"), "ann") is counts
+    with pytest.raises(MarotteError, match="avatar ann was trained on letters features, count gives counts"):
+        features_for(FeatureNeed("count", 4, space="letters"), "ann")
 
 
 def test_the_fake_features_keep_the_contract(count):
