@@ -3,7 +3,8 @@
 Four stages: project each Gaussian, sort by depth, list each tile's splats, blend tile by tile. Each
 tile's pixels are the work of one thread, so the picture is the same to the last bit whatever the
 number of threads. It departs from the slow twin by rounding alone: `exp` is a polynomial, and
-weighted colours are added with fused multiply-adds.
+weighted colours are added with fused multiply-adds. Few channels are blended splat by splat (`cpu_blend`), many as
+products of matrices (`cpu_blend_wide`); both add in the same order.
 """
 
 import threading
@@ -15,8 +16,10 @@ import numpy as np
 
 from marotte.errors import MarotteError
 from marotte.renderers.gaussians import Gaussians, Raster
+from marotte.renderers.rasterizers import cpu_blend, cpu_blend_wide
 from marotte.renderers.rasterizers.cpu_bins import TILE, count_members, fill_lists
-from marotte.renderers.rasterizers.cpu_blend import blend, scratch_size
+from marotte.renderers.rasterizers.cpu_blend_wide import MANY
+from marotte.renderers.rasterizers.cpu_lanes import LANES
 from marotte.renderers.rasterizers.cpu_order import sort_by_depth
 from marotte.renderers.rasterizers.cpu_project import DEPTH, SHAPE, Splats, project
 from marotte.renderers.rasterizers.cpu_sh import evaluate_sh
@@ -86,11 +89,7 @@ class Workspace:
             return Raster(color, transmittance, depths if depth else None)
 
         splats, colours = self._project(gaussians, settings)
-        if depth:
-            # One more channel, with nothing behind it.
-            values = self._room("values", (len(gaussians), channels + 1))
-            values[:, :channels], values[:, channels] = colours, splats.shapes[:, DEPTH]
-            colours = _readable(values)
+        colours = self._columns(colours, splats.shapes[:, DEPTH] if depth else None)
         clock("prepare")
 
         count = len(gaussians)
@@ -101,7 +100,7 @@ class Workspace:
 
         columns, rows = -(-width // TILE), -(-height // TILE)
         first = self._room("first", (columns * rows + 1,), np.int64)
-        self.pairs = int(count_members(order, splats.boxes, columns, _MAX_PAIRS, first))
+        self.pairs = int(count_members(splats.keys, splats.boxes, columns, _MAX_PAIRS, first))
         if self.pairs > _MAX_PAIRS:
             raise MarotteError(
                 f"{count} Gaussians touch {self.pairs} tiles of a {width}x{height} picture, more than the {_MAX_PAIRS} "
@@ -111,9 +110,11 @@ class Workspace:
         fill_lists(order, splats.boxes, columns, first, members)
         clock("bin")
 
-        scratch = self._scratch(numba.get_num_threads(), scratch_size(colours.shape[1]))
-        counter = (np.float32(0),) * colours.shape[1]
-        blend(first, members, splats, colours, behind, scratch, counter, color, transmittance, depths)
+        width = colours.shape[1]
+        module, counted = (cpu_blend, width) if width < MANY else (cpu_blend_wide, cpu_blend_wide.vectors(width))
+        scratch = self._scratch(numba.get_num_threads(), module.scratch_size(width))
+        counter = (np.float32(0),) * counted
+        module.blend(first, members, splats, colours, behind, scratch, counter, color, transmittance, depths)
         clock("blend")
         return Raster(color, transmittance, depths if depth else None)
 
@@ -147,6 +148,19 @@ class Workspace:
             splats,
         )
         return splats, colours
+
+    def _columns(self, colours: np.ndarray, depths: np.ndarray | None) -> np.ndarray:
+        """Return what is blended: colours [N, C], with depths [N] as one more channel; many fill whole vectors."""
+        channels = colours.shape[1]
+        columns = channels + (depths is not None)
+        width = columns if columns < MANY else cpu_blend_wide.vectors(columns) * LANES
+        if width == channels:
+            return colours
+        values = self._room("values", (len(colours), width))
+        values[:, :channels], values[:, columns:] = colours, 0
+        if depths is not None:
+            values[:, channels] = depths
+        return _readable(values)
 
     def _room(self, name: str, shape: tuple[int, ...], dtype: type = np.float32) -> np.ndarray:
         """Return an array of that shape, of whatever content, in memory that grows and never shrinks."""

@@ -3,10 +3,15 @@
 import numba
 import numpy as np
 
+from marotte.renderers.rasterizers.cpu_lanes import prefetch
+from marotte.renderers.rasterizers.cpu_project import UNSEEN
+
 # Side of a tile of the lists in pixels; the published tiles are 16 whatever this is. Larger ones make
 # shorter lists in all, smaller ones fit the first cache. Numba does not see that `cpu_blend` depends on
 # it: whoever changes it clears the cache.
 TILE = 32
+# Boxes are fetched so many splats before they are needed: in order of depth they lie anywhere.
+_AHEAD = 16
 _IDS = np.uint64(0xFFFFFFFF)
 
 
@@ -17,21 +22,25 @@ def _tiles(boxes, i):
 
 
 @numba.njit(cache=True, nogil=True)
-def count_members(order, boxes, columns, limit, first):
+def count_members(keys, boxes, columns, limit, first):
     """Write `first` [tiles + 1] int64, where each tile's list starts, and return the length of all lists.
 
-    order: [n] uint64, ids in the lower halves. boxes: [N, 4] pixels. columns: of tiles. Where the length
-    is more than `limit`, only that is returned.
+    keys: [N], UNSEEN where not drawn. boxes: [N, 4] pixels. columns: of tiles. Where the length is more than `limit`,
+    only that is returned.
     """
     total = np.int64(0)
-    for k in range(len(order)):
-        x0, x1, y0, y1 = _tiles(boxes, order[k] & _IDS)
+    for i in range(len(keys)):
+        if keys[i] == UNSEEN:
+            continue
+        x0, x1, y0, y1 = _tiles(boxes, i)
         total += np.int64(x1 - x0 + 1) * np.int64(y1 - y0 + 1)
     if total > limit:
         return total
     first[:] = 0
-    for k in range(len(order)):
-        x0, x1, y0, y1 = _tiles(boxes, order[k] & _IDS)
+    for i in range(len(keys)):
+        if keys[i] == UNSEEN:
+            continue
+        x0, x1, y0, y1 = _tiles(boxes, i)
         for row in range(y0, y1 + 1):
             for column in range(x0, x1 + 1):
                 first[row * columns + column + 1] += 1
@@ -42,9 +51,13 @@ def count_members(order, boxes, columns, limit, first):
 
 @numba.njit(cache=True, nogil=True)
 def fill_lists(order, boxes, columns, first, members):
-    """Write the ids of each tile's splats to `members[first[tile]:first[tile + 1]]` int32, in their order."""
+    """Write the ids of each tile's splats to `members[first[tile]:first[tile + 1]]` int32, in their order.
+
+    order: [n] uint64, ids in the lower halves.
+    """
     at = first[:-1].copy()
     for k in range(len(order)):
+        prefetch(boxes, np.int64(order[min(k + _AHEAD, len(order) - 1)] & _IDS))
         i = order[k] & _IDS
         x0, x1, y0, y1 = _tiles(boxes, i)
         for row in range(y0, y1 + 1):

@@ -10,28 +10,16 @@ import numpy as np
 from marotte.renderers.rasterizers.cpu_bins import TILE
 from marotte.renderers.rasterizers.cpu_lanes import LANES, add_scaled
 from marotte.renderers.rasterizers.cpu_project import OPACITY, XX, XY, YY, X, Y
-from marotte.renderers.rasterizers.rules import ALPHA_MAX, ALPHA_MIN, LIGHT_MIN
+from marotte.renderers.rasterizers.cpu_weights import BLOCK, weigh
 
-_BLOCK = 4
-assert LANES == _BLOCK * _BLOCK
-_ACROSS = TILE // _BLOCK
+_ACROSS = TILE // BLOCK
 _BLOCKS = _ACROSS * _ACROSS
 _ALL = np.uint64((1 << _BLOCKS) - 1)  # one bit a block, so 64 blocks at most
 # A tile looks for blocks that have stopped after every so many splats.
 _PERIOD = 32
 # What a tile's pixels cost, in splats.
 _TILE_COST = 24
-_LANE_X = np.array([lane % _BLOCK for lane in range(LANES)], np.float32)
-_LANE_Y = np.array([lane // _BLOCK for lane in range(LANES)], np.float32)
-
 _ZERO, _ONE = np.float32(0), np.float32(1)
-# exp(p) = 2^n exp(r) with p = n ln 2 + r. Adding 1.5 * 2^23 rounds to a whole number and leaves it in the lowest bits.
-_LOG2_E, _LN_2, _ROUND = np.float32(1.4426950408889634), np.float32(0.6931471805599453), np.float32(12582912)
-# Polynomial of exp(r) for |r| <= ln(2) / 2, of least relative error (9e-8) among those with exp(0) = 1.
-_C1, _C2, _C3 = np.float32(0.9999997061636113), np.float32(0.4999914780641421), np.float32(0.16667638425349185)
-_C4, _C5 = np.float32(0.04189816303685074), np.float32(0.008290258187715326)
-# Below this exp leaves the normal numbers; far below what is blended.
-_POWER_MIN = np.float32(-87)
 
 
 def scratch_size(channels: int) -> int:
@@ -43,56 +31,26 @@ def scratch_size(channels: int) -> int:
     return _BLOCKS * LANES * (2 + channels)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=False)
-def _power(xx, xy, yy, dx, dy):
-    """Return the exponent. Nothing is contracted into fused multiply-adds: it decides what is skipped.
-
-    Said in so many words above, because numba hands a caller's flags down to what has none.
-    """
-    return xx * dx * dx + yy * dy * dy + xy * dx * dy
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _exp(power):
-    """Return exp of a number from -87 (what is less counts as that) to 0, to about 3e-7 of its size."""
-    power = max(power, _POWER_MIN)
-    shifted = power * _LOG2_E + _ROUND
-    r = power - (shifted - _ROUND) * _LN_2
-    y = _ONE + r * (_C1 + r * (_C2 + r * (_C3 + r * (_C4 + r * _C5))))
-    exponent = np.int32(np.float32(shifted).view(np.int32) << np.int32(23))
-    return np.int32(np.float32(y).view(np.int32) + exponent).view(np.float32)
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+@numba.njit(cache=True, nogil=True)
 def _blend_splat(shape, colour, box, left, top, alive, state, channels):
     """Blend one splat into the blocks that it touches of the tile at pixel (left, top).
 
     shape, box: a row of `Splats`. colour: [C]. alive: bit by bit, which blocks have not stopped.
     state: see `scratch_size`.
     """
-    px, py, xx, xy, yy, opacity = shape[X], shape[Y], shape[XX], shape[XY], shape[YY], shape[OPACITY]
-    x0, x1 = max(box[0] - left, 0) // _BLOCK, (min(box[1] - left, TILE) - 1) // _BLOCK
-    y0, y1 = max(box[2] - top, 0) // _BLOCK, (min(box[3] - top, TILE) - 1) // _BLOCK
+    splat = (shape[X], shape[Y], shape[XX], shape[XY], shape[YY], shape[OPACITY])
+    x0, x1 = max(box[0] - left, 0) // BLOCK, (min(box[1] - left, TILE) - 1) // BLOCK
+    y0, y1 = max(box[2] - top, 0) // BLOCK, (min(box[3] - top, TILE) - 1) // BLOCK
     for by in range(y0, y1 + 1):
-        y = np.float32(top + by * _BLOCK)
+        y = np.float32(top + by * BLOCK)
         for bx in range(x0, x1 + 1):
             block = np.uint64(by * _ACROSS + bx)
             if not (alive >> block) & np.uint64(1):
                 continue
-            x = np.float32(left + bx * _BLOCK)
+            x = np.float32(left + bx * BLOCK)
             light = block * np.uint64(LANES * (2 + len(channels)))
             weight = light + np.uint64(LANES)
-            for lane in range(LANES):
-                dx, dy = px - (x + _LANE_X[lane]), py - (y + _LANE_Y[lane])
-                power = _power(xx, xy, yy, dx, dy)
-                alpha = min(ALPHA_MAX, opacity * _exp(power))
-                alpha = alpha if (power <= _ZERO) & (alpha >= ALPHA_MIN) else _ZERO
-                before = state[light + np.uint64(lane)]
-                left_over = before * (_ONE - alpha)
-                # Both are negative where the pixel has stopped, so that it stops again.
-                stops = left_over < LIGHT_MIN
-                state[weight + np.uint64(lane)] = _ZERO if stops else alpha * before
-                state[light + np.uint64(lane)] = -abs(before) if stops else left_over
+            weigh(state, light, state, weight, splat, x, y)
             for c in range(len(channels)):
                 add_scaled(state, weight + np.uint64(LANES * (1 + c)), weight, colour[c])
 
@@ -117,10 +75,10 @@ def _finish_tile(state, left, top, background, channels, color, transmittance, d
     block, columns = np.uint64(LANES * (2 + len(channels))), np.uint64(color.shape[2])
     step_v, step_u = np.uint64(background.shape[0] > 1), np.uint64(background.shape[1] > 1)
     for y in range(min(TILE, transmittance.shape[0] - top)):
-        row = np.uint64(y // _BLOCK * _ACROSS) * block + np.uint64(y % _BLOCK * _BLOCK)
+        row = np.uint64(y // BLOCK * _ACROSS) * block + np.uint64(y % BLOCK * BLOCK)
         v = np.uint64(top + y)
         for x in range(min(TILE, transmittance.shape[1] - left)):
-            at = row + np.uint64(x // _BLOCK) * block + np.uint64(x % _BLOCK)
+            at = row + np.uint64(x // BLOCK) * block + np.uint64(x % BLOCK)
             u = np.uint64(left + x)
             light = abs(state[at])
             transmittance[v, u] = light
@@ -140,7 +98,7 @@ def _start_tile(state, channels):
 
 
 @numba.njit(cache=True, nogil=True)
-def _share(first, worker, workers):
+def share(first, worker, workers):
     """Return the tiles [begin, end) of one of the workers, so that all have about as much to do."""
     tiles = len(first) - 1
     total = first[-1] + tiles * _TILE_COST
@@ -165,7 +123,7 @@ def blend(first, members, splats, colours, background, scratch, channels, color,
     columns = (transmittance.shape[1] + TILE - 1) // TILE
     for worker in numba.prange(len(scratch)):
         state = scratch[worker]
-        begin, end = _share(first, worker, len(scratch))
+        begin, end = share(first, worker, len(scratch))
         for tile in range(begin, end):
             left, top = tile % columns * TILE, tile // columns * TILE
             _start_tile(state, channels)

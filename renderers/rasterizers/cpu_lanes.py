@@ -1,4 +1,4 @@
-"""One operation on 16 numbers at once that numba's compiler does not find by itself.
+"""Operations on 16 numbers at once that numba's compiler does not find by itself.
 
 Left to itself it takes the loop over 16 lanes apart before it looks for vectors, and then works
 number by number: three times slower.
@@ -6,11 +6,15 @@ number by number: three times slower.
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 LANES = 16
+VECTOR = ir.VectorType(ir.FloatType(), LANES)
+# Vectors of 16 sums that fit the registers beside what is added: of 32 registers of 16 numbers, else of 16 of 8.
+_HELD = 16 if binding.get_host_cpu_features().get("avx512f") else 4
 
 
 def _add_scaled(typing_context: Any, numbers: Any, to: Any, by: Any, factor: Any) -> Any:
@@ -21,20 +25,137 @@ def _add_scaled(typing_context: Any, numbers: Any, to: Any, by: Any, factor: Any
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array, to, by, factor = arguments
-        lanes = ir.VectorType(ir.FloatType(), LANES)
         data = context.make_array(signature.args[0])(context, builder, array).data
-        target, source = (
-            builder.bitcast(builder.gep(data, [start], inbounds=True), lanes.as_pointer()) for start in (to, by)
-        )
-        one = builder.insert_element(ir.Constant(lanes, ir.Undefined), factor, ir.Constant(ir.IntType(32), 0))
-        same = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-        factors = builder.shuffle_vector(one, ir.Constant(lanes, ir.Undefined), same)
-        product = builder.fmul(factors, builder.load(source, align=4), flags=("contract",))
-        total = builder.fadd(builder.load(target, align=4), product, flags=("contract",))
-        builder.store(total, target, align=4)
+        product = builder.fmul(spread(builder, factor), load(builder, data, by), flags=("contract",))
+        store(builder, data, to, builder.fadd(load(builder, data, to), product, flags=("contract",)))
         return context.get_dummy_value()
 
     return types.void(numbers, types.uint64, types.uint64, types.float32), emit
 
 
+def _first_bit(typing_context: Any, bits: Any) -> Any:
+    """Return the place of the lowest bit of a uint64 that is not zero, as uint64."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.uint64(types.uint64), emit
+
+
+def _any_positive(typing_context: Any, numbers: Any, at: Any) -> Any:
+    """Tell whether one of `numbers[at : at + 16]`, float32, is above zero. at: uint64, not checked."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return any_above_zero(builder, load(builder, data, arguments[1]))
+
+    return types.boolean(numbers, types.uint64), emit
+
+
+def _add_products(
+    typing_context: Any, sums: Any, to: Any, weights: Any, rows: Any, vectors: Any, picked: Any, n: Any
+) -> Any:
+    """Do `sums[to + p] += weights[k, p] * rows[picked[k]]` for k from 0 to n, in this order, and 16 pixels p.
+
+    sums: [., 16 v], rows: [., 16 v], weights: [>= n, 16], all float32 and contiguous, with v = len(vectors), a tuple
+    that the compiler knows. to: uint64; picked: [>= n] int64; nothing is checked. Each sum is rounded once where the
+    machine can. Sums stay in registers over all k, those of some pixels at a time.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        sums, weights, rows, ids = (
+            context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in (0, 2, 3, 5)
+        )
+        wide = len(signature.args[4])
+
+        def number(value: int) -> Any:
+            return ir.Constant(ir.IntType(64), value)
+
+        start = builder.mul(arguments[1], number(wide * LANES))
+        for first in range(0, wide, _HELD):
+            columns = range(first, min(first + _HELD, wide))
+            together = _pixels_at_once(len(columns))
+            for pixel in range(0, LANES, together):
+                places = {
+                    (p, v): builder.add(start, number((p * wide + v) * LANES))
+                    for p in range(pixel, pixel + together)
+                    for v in columns
+                }
+                held = {key: cgutils.alloca_once_value(builder, load(builder, sums, at)) for key, at in places.items()}
+                with cgutils.for_range(builder, arguments[6]) as loop:
+                    row = builder.load(builder.gep(ids, [loop.index], inbounds=True))
+                    row = builder.mul(row, number(wide * LANES))
+                    values = {v: load(builder, rows, builder.add(row, number(v * LANES))) for v in columns}
+                    weight = builder.mul(loop.index, number(LANES))
+                    for p in range(pixel, pixel + together):
+                        one = builder.load(builder.gep(weights, [builder.add(weight, number(p))], inbounds=True))
+                        factors = spread(builder, one)
+                        for v in columns:
+                            product = builder.fmul(factors, values[v], flags=("contract",))
+                            total = builder.fadd(builder.load(held[p, v]), product, flags=("contract",))
+                            builder.store(total, held[p, v])
+                for key, at in places.items():
+                    store(builder, sums, at, builder.load(held[key]))
+        return context.get_dummy_value()
+
+    return types.void(sums, types.uint64, weights, rows, vectors, picked, types.int64), emit
+
+
+def _prefetch(typing_context: Any, rows: Any, i: Any) -> Any:
+    """Fetch row i of a [N, n] array, contiguous, into the cache, without waiting for it. i: int64, not checked."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        size = builder.mul(builder.extract_value(array.shape, 1), array.itemsize)
+        byte = ir.IntType(8).as_pointer()
+        start = builder.gep(builder.bitcast(array.data, byte), [builder.mul(arguments[1], size)])
+        flag = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        zero = ir.Constant(ir.IntType(64), 0)
+        with cgutils.for_range_slice(builder, zero, size, ir.Constant(ir.IntType(64), 64)) as (at, _):
+            # To be read, to be kept, data.
+            builder.call(fetch, [builder.gep(start, [at]), *(ir.Constant(flag, n) for n in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(rows, types.int64), emit
+
+
+def _pixels_at_once(vectors: int) -> int:
+    """Return for how many pixels so many vectors of sums each are held at once: a power of two."""
+    together = 1
+    while together < LANES and 2 * together * vectors <= _HELD:
+        together *= 2
+    return together
+
+
+def any_above_zero(builder: Any, numbers: Any) -> Any:
+    """Emit whether one of a vector's numbers is above zero."""
+    above = builder.fcmp_ordered(">", numbers, ir.Constant(VECTOR, [0.0] * LANES))
+    return builder.icmp_unsigned("!=", builder.bitcast(above, ir.IntType(LANES)), ir.Constant(ir.IntType(LANES), 0))
+
+
+def load(builder: Any, data: Any, at: Any) -> Any:
+    """Emit the vector that lies at element `at` of float32 `data`."""
+    pointer = builder.bitcast(builder.gep(data, [at], inbounds=True), VECTOR.as_pointer())
+    return builder.load(pointer, align=4)
+
+
+def store(builder: Any, data: Any, at: Any, value: Any) -> None:
+    """Emit that a vector is written to element `at` of float32 `data`."""
+    pointer = builder.bitcast(builder.gep(data, [at], inbounds=True), VECTOR.as_pointer())
+    builder.store(value, pointer, align=4)
+
+
+def spread(builder: Any, number: Any) -> Any:
+    """Emit a vector of one number, 16 times."""
+    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
+    same = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), same)
+
+
 add_scaled: Any = intrinsic(_add_scaled)
+first_bit: Any = intrinsic(_first_bit)
+any_positive: Any = intrinsic(_any_positive)
+add_products: Any = intrinsic(_add_products)
+prefetch: Any = intrinsic(_prefetch)

@@ -50,6 +50,16 @@ class Splats(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True)
+def all_finite(row):
+    """Tell whether all of the numbers are finite."""
+    # Counted in whole numbers, whose sum the compiler may take in any order, many at once.
+    wrong = 0
+    for c in range(len(row)):
+        wrong += not abs(row[c]) < np.float32(np.inf)
+    return wrong == 0
+
+
+@numba.njit(cache=True, nogil=True)
 def _bits(number):
     return np.float32(number).view(np.uint32)
 
@@ -152,9 +162,7 @@ def project(means, opacities, quats, scales, covariances, colours, view, project
         radius = np.ceil(RADIUS_SIGMAS * np.sqrt(middle + np.sqrt(max(EIGEN_FLOOR, middle * middle - det))))
         # Zero times any number is zero, and times what is not finite it is not a number.
         nothing = _ZERO * px + _ZERO * py + _ZERO * det + _ZERO * radius
-        for channel in range(colours.shape[1]):
-            nothing += _ZERO * colours[i, channel]
-        if det == _ZERO or nothing != _ZERO:
+        if det == _ZERO or nothing != _ZERO or not all_finite(colours[i]):
             continue
         level = (_TWO * np.log(_ALPHA_STEPS * opacity) + _SLACK) * (_ONE + _SLACK_THIN * (xx * yy) / det)
         # A negative determinant is drawn all over its tiles.

@@ -25,6 +25,7 @@ from marotte.renderers.rasterizers.published import PublishedSettings
 # Modules and how many channels each is compiled for.
 MODULES = {"diff_gaussian_rasterization": 3, "diff_gaussian_rasterization_32d": 32}
 _SOURCE = "https://github.com/graphdeco-inria/diff-gaussian-rasterization"
+_WIDE_SOURCE = "https://github.com/xg-chu/diff-gaussian-rasterization"
 
 
 def why_not() -> str:
@@ -34,7 +35,8 @@ def why_not() -> str:
     if not installed():
         return (
             f"neither {' nor '.join(MODULES)} is installed: git clone --recursive {_SOURCE} and pip install "
-            "--no-build-isolation ./diff-gaussian-rasterization, which needs nvcc; its licence is non-commercial"
+            f"--no-build-isolation ./diff-gaussian-rasterization, which needs nvcc (for 32 channels the same "
+            f"of {_WIDE_SOURCE}); its licence is non-commercial"
         )
     return ""
 
@@ -59,18 +61,27 @@ def draw(
         picture = tensors.behind(background, settings, channels, device)
         if len(gaussians) == 0:
             return tensors.nothing(settings, channels, depth, device)
-        # Colours, then depth, then what everything covers.
-        name, width = _fewest_passes(channels + depth + 1)
         gaussians = tensors.only_finite(gaussians)
-        view = _View(name, width, settings, 0 if gaussians.sh_degree is None else gaussians.sh_degree, device)
-        extra = [torch.ones_like(gaussians.means[:, :1])]
+        # Colours, then depth, then what everything covers.
+        plan = _plan(channels + depth + 1)
+        degree = 0 if gaussians.sh_degree is None else gaussians.sh_degree
+        views = {name: _View(name, width, settings, degree, device) for name, width in plan}
+        first = views[plan[0][0]]
+        columns: list[Any] = [torch.ones_like(gaussians.means[:, :1])]
         if depth:
-            extra.insert(0, (gaussians.means * view.forward[:3]).sum(dim=1, keepdim=True) + view.forward[3])
-        if gaussians.sh is not None and width == 3:
-            layers = [view.blend(gaussians, shs=gaussians.sh), *view.blend_all(gaussians, extra)]
+            columns.insert(0, (gaussians.means * first.forward[:3]).sum(dim=1, keepdim=True) + first.forward[3])
+        layers = []
+        if gaussians.sh is not None and plan[0][1] == 3:
+            layers.append(first.blend(gaussians, shs=gaussians.sh))
+            plan = plan[1:]
         else:
-            colours = gaussians.features if gaussians.sh is None else tensors.harmonic_colours(gaussians, view.campos)
-            layers = view.blend_all(gaussians, [colours, *extra])
+            colours = gaussians.features if gaussians.sh is None else tensors.harmonic_colours(gaussians, first.campos)
+            columns = [colours, *columns]
+        values = torch.cat(columns, dim=1)
+        for name, width in plan:
+            part, values = values[:, :width], values[:, width:]
+            part = torch.nn.functional.pad(part, (0, width - part.shape[1]))
+            layers.append(views[name].blend(gaussians, colors_precomp=part.contiguous()))
         blended = torch.cat(layers)[: channels + depth + 1].permute(1, 2, 0)
         return tensors.over(
             blended[..., :channels], 1 - blended[..., -1], picture, blended[..., channels] if depth else None
@@ -79,13 +90,19 @@ def draw(
 
 def passes(channels: int, *, depth: bool = False) -> int:
     """Return how often the packages draw for one picture of so many channels: its coverage is one channel more."""
-    wanted = channels + depth + 1
-    return -(-wanted // _fewest_passes(wanted)[1])
+    return len(_plan(channels + depth + 1))
 
 
-def _fewest_passes(channels: int) -> tuple[str, int]:
-    """Return the installed module that blends so many channels in the fewest passes, and its own number."""
-    return min(installed().items(), key=lambda item: (-(-channels // item[1]), item[1]))
+def _plan(channels: int) -> list[tuple[str, int]]:
+    """Return the module of each pass that blends so many channels, and its own number: as few passes as can be.
+
+    What is left for the last pass goes to the narrowest that holds it: 32 features and their coverage are one pass of
+    the 32-channel package and, where that is here too, one of the 3-channel one.
+    """
+    here = sorted(installed().items(), key=lambda item: item[1])
+    name, width = min(here, key=lambda item: (-(-channels // item[1]), item[1]))
+    full, rest = divmod(channels, width)
+    return [(name, width)] * full + [item for item in here if item[1] >= rest > 0][:1]
 
 
 class _View:
@@ -129,15 +146,6 @@ class _View:
             )
         known = {field: values[field] for field in form._fields if field in values}
         self._rasterizer = module.GaussianRasterizer(form(**known))
-
-    def blend_all(self, gaussians: Gaussians, columns: list[Any]) -> list[Any]:
-        """Return the blended columns [N, any] of all, as [channels, H, W] for each pass, the last one padded."""
-        import torch
-
-        width = self._shape[0]
-        values = torch.cat(columns, dim=1)
-        values = torch.nn.functional.pad(values, (0, -values.shape[1] % width))
-        return [self.blend(gaussians, colors_precomp=part.contiguous()) for part in values.split(width, dim=1)]
 
     def blend(self, gaussians: Gaussians, **colours: Any) -> Any:
         """Return what one pass over black gives, [channels, H, W]: of `shs` [N, K, 3] or `colors_precomp` [N, C]."""

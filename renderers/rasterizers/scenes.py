@@ -1,7 +1,8 @@
-"""A synthetic head of Gaussians to measure rasterizers with: no file, no avatar, any size."""
+"""Synthetic Gaussians to measure rasterizers with, a head and a pair of planes: no file, no avatar, any size."""
 
 import numpy as np
 
+from marotte.models.rotations import rotvec_to_matrix
 from marotte.renderers.gaussians import Gaussians
 from marotte.runtime.camera import Camera, facing_camera
 
@@ -18,6 +19,14 @@ _HAIR_HEIGHT = 0.08
 # through its middle is under 1 %), as it does in trained heads.
 _SPREAD = 0.75
 _THICKNESS = 0.1
+
+# A GAGAvatar's: points of a plane along each side, vertices, world units of the camera's distance and of the largest
+# standard deviation, focal length in half pictures.
+PLANE_POINTS, PLANE_VERTICES = 296, 5023
+_PLANE_DISTANCE, _PLANE_SCALE, _PLANE_FOCAL = 9.7, 0.05, 12.0
+_PLANE_AXES = np.array([0.39, 0.55, 0.5])
+# The camera is this far around the head, in radians: heads turn, and the planes stay.
+_PLANE_TURN = 0.1
 
 
 def head_scene(count: int, seed: int = 0, size: int = 512, channels: int = 3) -> tuple[Gaussians, Camera]:
@@ -56,6 +65,46 @@ def head_scene(count: int, seed: int = 0, size: int = 512, channels: int = 3) ->
     top, bottom = _HALF_AXES[1] * (1 + _HAIR_HEIGHT), -_HALF_AXES[1]
     target = np.array([0.0, (top + bottom) / 2, 0.0])
     return gaussians, facing_camera(target, _DISTANCE, (top - bottom) / _BOX, (size, size))
+
+
+def plane_scene(
+    points: int = PLANE_POINTS, size: int = 512, channels: int = 32, seed: int = 0
+) -> tuple[Gaussians, Camera]:
+    """Return Gaussians as a GAGAvatar has them, and the camera of a picture of size x size that they fill.
+
+    A head's vertices, a few for each hundred points of a plane, then two planes of points x points, off the plane
+    through the origin by up to one world unit to the front and to the back. Shapes are covariances; standard deviations
+    are sigmoids times 0.05, most of them about the distance of neighbours; opacities are sigmoids too. How wide trained
+    ones are is not known here. Features are normal numbers.
+    """
+    random = np.random.default_rng(seed)
+    vertices = round(PLANE_VERTICES * (points / PLANE_POINTS) ** 2)
+    count = vertices + 2 * points**2
+    edge = np.linspace(-1, 1, points) * _PLANE_DISTANCE / _PLANE_FOCAL
+    down, across = np.meshgrid(edge, edge, indexing="ij")
+    plane = np.column_stack([across.ravel(), -down.ravel(), np.zeros(points**2)])
+    offsets = _sigmoid(random.normal(size=(2, points**2))) * [[-1.0], [1.0]]
+    head = random.normal(size=(vertices, 3))
+    head *= _PLANE_AXES / np.linalg.norm(head, axis=1, keepdims=True)
+    means = np.concatenate([head, *(plane + off[:, None] * (0, 0, 1) for off in offsets)])
+
+    # Neighbours are farther apart where there are fewer.
+    scales = _PLANE_SCALE * _sigmoid(random.normal(-2, 1, (count, 3))) * PLANE_POINTS / points
+    axes = rotvec_to_matrix(random.normal(size=(count, 3))) * scales[:, None]
+    spread = axes @ axes.transpose(0, 2, 1)
+    gaussians = Gaussians(
+        means=means.astype(np.float32),
+        opacities=_sigmoid(random.normal(size=count)).astype(np.float32),
+        covariances=spread[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]].astype(np.float32),
+        features=random.normal(size=(count, channels)).astype(np.float32),
+    )
+    height = 2 * _PLANE_DISTANCE / _PLANE_FOCAL
+    camera = facing_camera((0.0, 0.0, 0.0), _PLANE_DISTANCE, height, (size, size))
+    return gaussians, camera.moved(rotvec_to_matrix(np.array([0.0, _PLANE_TURN, 0.0])), np.zeros(3))
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
 
 
 def _evenly(count: int) -> np.ndarray:

@@ -29,7 +29,7 @@ from importlib.util import find_spec
 from shutil import which
 from typing import Any
 
-from marotte.errors import MarotteError
+from marotte.errors import MarotteError, unknown_name
 from marotte.renderers.gaussians import SH_DEGREES, Gaussians, Raster
 from marotte.renderers.rasterizers.batch import GaussianBatch, Views
 from marotte.renderers.rasterizers.published import PublishedSettings
@@ -38,6 +38,8 @@ from marotte.renderers.rasterizers.tensors import FIELDS, as_tensors, is_tensor,
 
 # Room for this much more pairs than were counted: frames of one face differ by a few per cent.
 _HEADROOM = 1.25
+# Of the products that blend many channels: `triton_blend` says what each is.
+_PRECISIONS = ("ieee", "tf32x3", "tf32")
 # Pairs for which room is never worth saving.
 _LEAST = 4096
 # Pairs of tile and Gaussian that lists may have: their indices are int32.
@@ -186,6 +188,7 @@ def draw_batch(
     *,
     depth: bool = False,
     workspace: Workspace | None = None,
+    precision: str = "ieee",
 ) -> Raster:
     """Return B pictures: color [B, H, W, C], transmittance [B, H, W] and, where asked for, depth [B, H, W].
 
@@ -194,9 +197,14 @@ def draw_batch(
     one is made for this call, which waits once and has room.
 
     background: [C], [H, W, C] or [B, H, W, C]; None is black. Zero Gaussians give zeros whatever the background.
+    precision: of the products that blend more than three channels: "ieee" is float32; "tf32x3" and "tf32" use tensor
+    cores, the latter with errors below 2e-3 of the largest feature. What is skipped, and where a pixel stops, is the
+    same with each.
     Gaussians of which any number is not finite are not drawn. Raises MarotteError for tensors of other shapes,
-    kinds or devices, and for more pairs of tile and Gaussian than can be listed.
+    kinds or devices, for another precision, and for more pairs of tile and Gaussian than can be listed.
     """
+    if precision not in _PRECISIONS:
+        raise unknown_name("precision", precision, _PRECISIONS)
     pictures, count, channels = _check(gaussians, views)
     device = gaussians.means.device
     background = _checked_background(background, (pictures, views.height, views.width, channels), device)
@@ -221,7 +229,7 @@ def draw_batch(
         grid = (-(-views.width // TILE), -(-views.height // TILE))
         ids, starts = list_pairs(screen, order, ends, pictures, grid, capacity, room)
         size = (pictures, views.height, views.width)
-        return blend(starts, ids, screen.rows, features, background, size, depth=depth)
+        return blend(starts, ids, screen.rows, features, background, size, depth=depth, precision=precision)
 
 
 def _check(gaussians: GaussianBatch, views: Views) -> tuple[int, int, int]:

@@ -4,7 +4,9 @@
 A block is a small matrix product: weights [256 pixels, Gaussians] times their features [Gaussians, C], in float32.
 Light that arrives at each Gaussian is a running product along the block, which the layout below keeps within one
 thread: Gaussians run along the first axis, pixels along the second, over the threads. Up to three channels are summed
-there too; more are handed to `tl.dot` with input_precision="ieee".
+there too; more are handed to `tl.dot`, in float32 ("ieee"), or on tensor cores: in
+three parts ("tf32x3"), nearly as exact, or from 10 bits of each factor ("tf32"): as weights add up to less than 1, off
+by less than 2e-3 of the largest feature.
 """
 
 from dataclasses import replace
@@ -28,8 +30,8 @@ BLOCK = 16
 _FEW, _MANY = 3, 32
 # What `tl.dot` takes at least.
 _LEAST_PADDED = 16
-# By number of channels: warps of a program, and a cap on a thread's registers, at which ptxas (for sm_90) spills none
-# and 16 warps fit a multiprocessor.
+# By number of channels: warps of a program, and a cap on a thread's registers, at which 16 warps fit a multiprocessor
+# and ptxas (for sm_90) spills none; but 16 bytes of 32 channels in float32 with depth and a background.
 _LAUNCH_FEW = {"num_warps": 4, "maxnreg": 128}
 _LAUNCH_MANY = {"num_warps": 16, "maxnreg": 128}
 
@@ -56,13 +58,15 @@ def blend_kernel(
     BACKGROUND: tl.constexpr,
     DEPTH: tl.constexpr,
     BLOCK: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):
     """Write color [B, H, W, CHANNELS], transmittance [B, H, W] and, if DEPTH, depths [B, H, W] of one tile.
 
     starts: [B * tiles + 1] into ids, which index rows [B * N, ROW]. feature_step: rows of features that belong to
     another picture's id less those of this one, for each picture: 0 where every id has its own, N where all pictures
     share N rows. behind_step, behind_pixel: from one picture and one pixel of the background to the next, in
-    elements, 0 where they share. PADDED: 0 for up to three channels, else a power of two of at least 16.
+    elements, 0 where they share. PADDED: 0 for up to three channels, else a power of two of at least 16. PRECISION: of
+    the product.
     """
     tile_id = tl.program_id(0)
     picture = (tile_id // tiles).to(tl.int64)
@@ -107,7 +111,7 @@ def blend_kernel(
         if PADDED:
             given = listed[:, None] & (channel < CHANNELS)[None, :]
             values = tl.load(feature[:, None] + channel[None, :], mask=given, other=0.0)
-            total = tl.dot(tl.trans(weight), values, total, input_precision="ieee")
+            total = tl.dot(tl.trans(weight), values, total, input_precision=PRECISION)
         else:
             red += tl.sum(weight * tl.load(feature, mask=listed, other=0.0)[:, None], axis=0)
             if CHANNELS > 1:
@@ -145,11 +149,20 @@ def blend_kernel(
 
 
 def blend(
-    starts: Any, ids: Any, rows: Any, features: Any, background: Any, size: tuple[int, int, int], *, depth: bool
+    starts: Any,
+    ids: Any,
+    rows: Any,
+    features: Any,
+    background: Any,
+    size: tuple[int, int, int],
+    *,
+    depth: bool,
+    precision: str = "ieee",
 ) -> Raster:
     """Return B pictures of the listed Gaussians.
 
-    features: [N, C] or [B, N, C]. background: [C], [H, W, C], [B, H, W, C] or None. size: (B, H, W).
+    features: [N, C] or [B, N, C]. background: [C], [H, W, C], [B, H, W, C] or None. size: (B, H, W). precision: of the
+    products of more than three channels.
     """
     pictures, height, width = size
     channels = features.shape[-1]
@@ -158,7 +171,7 @@ def blend(
         for own in features.split(_MANY, dim=-1):
             behind = None if background is None else background[..., : own.shape[-1]].contiguous()
             background = None if background is None else background[..., own.shape[-1] :]
-            parts.append(blend(starts, ids, rows, own.contiguous(), behind, size, depth=depth))
+            parts.append(blend(starts, ids, rows, own.contiguous(), behind, size, depth=depth, precision=precision))
         return replace(parts[0], color=torch.cat([part.color for part in parts], dim=-1))
     color = torch.empty((*size, channels), dtype=torch.float32, device=rows.device)
     transmittance = torch.empty(size, dtype=torch.float32, device=rows.device)
@@ -186,6 +199,7 @@ def blend(
         BACKGROUND=background is not None,
         DEPTH=depth,
         BLOCK=BLOCK,
+        PRECISION=precision,
         enable_fp_fusion=True,
         **(_LAUNCH_FEW if channels <= _FEW else _LAUNCH_MANY),
     )

@@ -204,7 +204,13 @@ def test_every_kind_of_gaussians_with_every_variant(kind, variant, depth, instal
 
 def test_the_package_that_needs_the_fewest_passes_is_used(install):
     plain, wide = install(stand_in(PLAIN), stand_in(WIDE, channels=32))
-    for channels, depth, passes in ((2, False, (1, 0)), (3, False, (0, 1)), (31, False, (0, 1)), (31, True, (0, 2))):
+    for channels, depth, passes in (
+        (2, False, (1, 0)),
+        (3, False, (0, 1)),
+        (31, False, (0, 1)),
+        (31, True, (1, 1)),
+        (32, False, (1, 1)),
+    ):
         plain.calls.clear(), wide.calls.clear()
         gaussians, camera, background = small_scene(False, channels)
         drawn(gaussians, PublishedSettings.from_camera(camera), background, depth)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -384,7 +385,9 @@ def test_the_bench_draws_with_every_rasterizer_that_is_here(here, monkeypatch):
         assert ("rasterizer/triton", channels, 1) in names and ("rasterizer/gsplat", channels, 1) in names
         assert ("rasterizer/triton", channels, 32) in names and ("rasterizer/gsplat", channels, 32) not in names
     assert ("rasterizer/cpu", None, None) in names
-    bench_splats._singly("triton", 30, 24, 3, device="cpu")()(lambda stage: None)
+    assert ("splats/cpu", 32, None) in names and ("splats/reference", 32, None) in names
+    assert ("splats/triton", 32, 32) in names and ("splats/gsplat", 32, 1) in names
+    bench_splats._singly("triton", partial(head_scene, 30, size=24), device="cpu")()(lambda stage: None)
     assert len(calls) == 1 + 32
 
 
@@ -412,8 +415,11 @@ def test_ours_in_the_interpreter_from_the_first_use_to_the_bench():
         "    np.testing.assert_allclose(getattr(ours, part), getattr(theirs, part), rtol=0, atol=1e-5)\n"
         "torch.cuda.synchronize = lambda: None\n"
         "bench_splats._PICTURES = 2\n"
-        "print(bench_splats._in_batches(60, 32, 3, device='cpu')()(lambda stage: None)['pairs'] > 0)"
+        "from functools import partial\n"
+        "from marotte.renderers.rasterizers.scenes import head_scene, plane_scene\n"
+        "for scene in (partial(head_scene, 60, size=32), partial(plane_scene, 6, size=32, channels=5)):\n"
+        "    print(bench_splats._in_batches(scene, device='cpu')()(lambda stage: None)['pairs'] > 0)"
     )
     env = {**os.environ, "TRITON_INTERPRET": "1"}
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
-    assert out.stdout.strip() == "True", out.stderr
+    assert out.stdout.split() == ["True", "True"], out.stderr

@@ -254,6 +254,8 @@ def test_wrong_input_is_named():
     for gaussians, said in wrong:
         with pytest.raises(MarotteError, match=said):
             draw_batch(gaussians, views)
+    with pytest.raises(MarotteError, match="no precision is called 'tf23'"):
+        draw_batch(batch, views, precision="tf23")
     with pytest.raises(MarotteError, match="3 pictures and there are 1 views"):
         draw_batch(batch, Views.stack(settings[:1], "cpu"))
     with pytest.raises(MarotteError, match=r"numpy\.ndarray"):
@@ -303,13 +305,28 @@ KERNELS = {
     "usable": ("triton_project", "usable_kernel", {"CHANNELS": 3, "PADDED": 4, "BLOCK": 1024}),
     "list": ("triton_bins", "list_kernel", {"BLOCK": 128}),
 } | {
-    f"blend {channels} {flag}": (
+    f"blend {channels} {precision} {flag}": (
         "triton_blend",
         "blend_kernel",
-        {"CHANNELS": channels, "PADDED": padded, "BACKGROUND": flag, "DEPTH": flag, "BLOCK": 16},
+        {
+            "CHANNELS": channels,
+            "PADDED": padded,
+            "BACKGROUND": flag,
+            "DEPTH": flag,
+            "BLOCK": 16,
+            "PRECISION": precision,
+        },
     )
-    for channels, padded in ((1, 0), (3, 0), (7, 16), (32, 32))
+    for channels, padded, precision in (
+        (1, 0, "ieee"),
+        (3, 0, "ieee"),
+        (7, 16, "ieee"),
+        (32, 32, "ieee"),
+        (32, 32, "tf32x3"),
+        (32, 32, "tf32"),
+    )
     for flag in (False, True)
+    if precision == "ieee" or not flag
 }
 
 
@@ -337,6 +354,9 @@ def test_kernels_compile_for_an_h100(kernel, monkeypatch, tmp_path):
     if blends:
         options["maxnreg"] = 128
     compiled = triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    if blends and constants["PADDED"]:
+        # Products in float32 leave the tensor cores alone; the others are for them.
+        assert ("mma" in compiled.asm["ptx"]) is (constants["PRECISION"] != "ieee")
     assert ".target sm_90" in compiled.asm["ptx"] and len(compiled.asm["cubin"]) > 0
     # Who counts a Gaussian's tiles and who lists them must find the same.
     assert blends or name == "usable_kernel" or "fma.rn.f32" not in compiled.asm["ptx"]
