@@ -7,21 +7,23 @@ torch, chumpy nor scipy is imported. Arrays come back read-only.
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from marotte.errors import MarotteError
 from marotte.models.safe_pickle import Machine
-from marotte.models.safe_torch import LEGACY_START, ZipMembers, nested, read_legacy, read_zip
+from marotte.models.safe_torch import LEGACY_START, ZipMembers, nested, picked, read_legacy, read_zip
 from marotte.models.safe_values import Damage, Refusal, Settler, array_from, count
 
 _NPY = b"\x93NUMPY"
 _ZIP = b"PK\x03\x04"
 # What one npz may unpack to. A small compressed file can declare a thousand times its size.
 _MOST_UNPACKED = 4 << 30
+# How much of a large file is looked at to say what happened to it.
+_GLANCE = 1 << 20
 
 
 def read_pickle(path: str | Path) -> Any:
@@ -40,6 +42,31 @@ def read_torch(path: str | Path) -> Any:
     Raises MarotteError where the file is missing, damaged, or asks to run anything.
     """
     return _read(path, _torch)
+
+
+def read_torch_entries(path: str | Path, keys: Collection[str]) -> dict[str, Any]:
+    """Return some entries of the dict in a `torch.save` file, as `read_torch` does; those that it lacks are left out.
+
+    Of the zip form no other tensor is read, however large; a file of the older form is read whole.
+    Raises MarotteError where the file is missing, damaged, holds no dict, or asks to run anything.
+    """
+
+    def entries(file: BinaryIO) -> dict[str, Any]:
+        start = file.read(max(len(_ZIP), len(LEGACY_START)))
+        file.seek(0)
+        if start.startswith(LEGACY_START):
+            return picked(read_legacy(file.read()), keys)
+        return read_zip(file, keys)
+
+    try:
+        with Path(path).open("rb") as file:
+            try:
+                return entries(file)
+            except Exception as error:  # parsers of hostile bytes fail in every way there is
+                file.seek(0)
+                raise MarotteError(f"{path} {_explain(error, file.read(_GLANCE))}") from error
+    except OSError as error:
+        raise MarotteError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def read_npy_object(path: str | Path) -> Any:

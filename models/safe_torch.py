@@ -6,10 +6,13 @@ the storages, each led by its number of elements. Source: torch/serialization.py
 """
 
 import io
+import os
 import re
 import sys
 import zipfile
-from typing import Any
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -24,7 +27,10 @@ _MOST_EXPANDED = 1 << 20
 
 
 class Storage:
-    """A run of elements of one type; its bytes are filled in once they are found in the file."""
+    """A run of elements of one type; its bytes are filled in once they are found in the file.
+
+    load: returns the bytes when a tensor first needs them, where they are not to be read before.
+    """
 
     def __init__(self, kind: Any, elements: Any) -> None:
         if type(kind) is not Name or kind not in TORCH_STORAGES:
@@ -33,6 +39,7 @@ class Storage:
             raise Damage(f"a storage of {str(elements)[:40]} elements")
         self.code, self.elements = TORCH_STORAGES[kind], elements
         self.flat: np.ndarray | None = None
+        self.load: Callable[[], bytes] | None = None
 
     @property
     def itemsize(self) -> int:
@@ -52,7 +59,10 @@ class Storage:
     def tensor(self, stub: TensorStub) -> np.ndarray:
         """Return the read-only view that a tensor is of this storage."""
         if self.flat is None:
-            raise Damage("the bytes of a storage are missing")
+            if self.load is None:
+                raise Damage("the bytes of a storage are missing")
+            self.fill(self.load())
+            assert self.flat is not None
         shape, strides, total = stub.shape, stub.strides, count(stub.shape)
         if len(shape) != len(strides):
             raise Damage(f"a tensor has {len(shape)} sizes and {len(strides)} strides")
@@ -117,12 +127,13 @@ def nested(data: bytes) -> Any:
 
 
 class ZipMembers:
-    """The plainly stored members of a zip that lies in memory."""
+    """The plainly stored members of a zip that lies in memory, or in an open file."""
 
-    def __init__(self, data: bytes) -> None:
-        self.archive = zipfile.ZipFile(io.BytesIO(data))
+    def __init__(self, data: bytes | BinaryIO) -> None:
+        file = io.BytesIO(data) if isinstance(data, bytes) else data
+        self.archive = zipfile.ZipFile(file)
         # Members may overlap, so the file's size bounds what is read in all.
-        self.budget = len(data)
+        self.budget = file.seek(0, os.SEEK_END)
 
     def root(self) -> str | None:
         """Return the folder that holds `data.pkl`, or None where there is none."""
@@ -143,8 +154,11 @@ class ZipMembers:
         return self.archive.read(info)
 
 
-def read_zip(data: bytes) -> Any:
-    """Return what `torch.save` wrote as a zip: plain Python with numpy arrays for tensors."""
+def read_zip(data: bytes | BinaryIO, keys: Collection[str] | None = None) -> Any:
+    """Return what `torch.save` wrote as a zip: plain Python with numpy arrays for tensors.
+
+    keys: of the dict that the archive holds, those that are wanted; the bytes of no other tensor are read then.
+    """
     members = ZipMembers(data)
     root = members.root()
     if root is None:
@@ -155,12 +169,23 @@ def read_zip(data: bytes) -> Any:
 
     def storage(entry: Any) -> Storage:
         name, found = _storage_of(entry, storages)
-        if found.flat is None:
+        if keys is not None:
+            found.load = partial(members.read, f"{root}data/{name}")
+        elif found.flat is None:
             found.fill(members.read(f"{root}data/{name}"))
         return found
 
     machine = Machine(members.read(f"{root}data.pkl"), 0, storage, nested)
-    return Settler(machine).settle(machine.run())
+    return Settler(machine).settle(picked(machine.run(), keys))
+
+
+def picked(value: Any, keys: Collection[str] | None) -> Any:
+    """Return the wanted entries of a dict; all of a value where `keys` is None. Raises Damage where it is no dict."""
+    if keys is None:
+        return value
+    if type(value) is not dict:
+        raise Damage(f"it holds a {type(value).__name__}, not a dict of tensors")
+    return {key: item for key, item in value.items() if key in keys}
 
 
 assert sys.byteorder == "little", "Marotte reads files on little-endian machines only"

@@ -1,5 +1,6 @@
 """Plug-ins that are simple enough to know what they must give."""
 
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -160,3 +161,62 @@ def talk() -> np.ndarray:
         parts.append(np.zeros(random.integers(4000, 9000)))
     sound = np.concatenate(parts)[: 24 * 16000]
     return (sound + 0.0005 * random.standard_normal(len(sound))).astype(np.float32)
+
+
+FILMED = 12
+
+
+@pytest.fixture(scope="session")
+def trained_talker(tmp_path_factory) -> Path:
+    """A small trained GaussianTalker on disk: `model` and `data`, 10 frames to train by and 2 after. Read only."""
+    from marotte.models.gaussian_talker import TalkerConfig
+    from marotte.models.ply import write_ply_vertices
+    from marotte.models.splatting_files import gaussian_columns
+    from marotte.models.torch_writer import write_torch
+    from marotte.runtime.avatars.talker_network import expected_entries
+
+    folder, random = tmp_path_factory.mktemp("talker"), np.random.default_rng(3)
+    cloud = folder / "model" / "point_cloud" / "iteration_10000"
+    cloud.mkdir(parents=True)
+    (folder / "model" / "point_cloud" / "coarse_iteration_20000").mkdir()
+    (folder / "model" / "cfg_args").write_text("Namespace(d_model=64, n_head=2, n_layer=1, source_path='data')")
+    shapes = expected_entries(TalkerConfig(planes=(3, 4, 5), multires=(1, 2)))
+    entries = {name: random.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    entries["deformation_net.tri_plane.grid.aabb"] = np.array([[2, 3, 4], [-2, -3, -4]], np.float32)
+    write_torch(cloud / "deformation.pth", entries)
+    columns = gaussian_columns(
+        means=random.normal(0, 1, (7, 3)),
+        sh=random.normal(0, 1, (7, 16, 3)),
+        opacity_logits=random.normal(0, 1, 7),
+        log_scales=random.normal(-3, 1, (7, 3)),
+        quats_wxyz=random.normal(0, 1, (7, 4)),
+    )
+    write_ply_vertices(cloud / "point_cloud.ply", columns)
+    _write_recording(folder / "data", random)
+    return folder
+
+
+def _write_recording(folder: Path, random: np.random.Generator) -> None:
+    from PIL import Image
+
+    from marotte.models.torch_writer import write_torch
+
+    (folder / "torso_imgs").mkdir(parents=True)
+    euler = random.uniform(-0.3, 0.3, (FILMED, 3)).astype(np.float32)
+    trans = np.tile(np.array([0.1, -0.2, -7], np.float32), (FILMED, 1))
+    mesh = np.zeros((FILMED, 5, 3), np.float32)
+    write_torch(
+        folder / "track_params.pt",
+        {"vertices": mesh, "euler": euler, "trans": trans, "focal": np.array([90], np.float32)},
+    )
+    lens = {"focal_len": 90.0, "cx": 16.0, "cy": 12.0}
+    for split, ids in (("train", range(10)), ("val", range(10, FILMED))):
+        frames = [{"img_id": i, "aud_id": i} for i in ids]
+        (folder / f"transforms_{split}.json").write_text(json.dumps({**lens, "frames": frames}))
+    blinks = [f"{i + 1}, {0.25 * i:.2f}, 0" for i in range(FILMED)]
+    (folder / "au.csv").write_text("\n".join(["frame, AU45_r, AU45_c", *blinks]) + "\n")
+    for i in range(FILMED):
+        torso = random.integers(0, 256, (24, 32, 4), np.uint8)
+        Image.fromarray(torso).save(folder / "torso_imgs" / f"{i}.png")
+    Image.fromarray(np.full((24, 32, 3), 77, np.uint8)).save(folder / "bc.jpg", quality=100)
+    np.save(folder / "aud_ds.npy", np.zeros((FILMED, 16, 29)))

@@ -27,8 +27,8 @@ from marotte.runtime.cameras.track import CameraTrack
 
 NAME = "gaussian-talker"
 UNIT = 10.0
-_PARAMS = "track_params.pt"
-_SPLITS = ("transforms_train.json", "transforms_val.json")
+PARAMS = "track_params.pt"
+SPLITS = ("transforms_train.json", "transforms_val.json")
 _IDENTITY, _EXPRESSION = 100, 79
 # Half the side, in FLAME units, of the box that stands for the head's vertices where there are none.
 _BOX = 0.25
@@ -37,12 +37,15 @@ _LOCKED = 1e-9
 
 
 def euler_to_matrix(euler: np.ndarray) -> np.ndarray:
-    """Return Rx(theta) Ry(phi) Rz(-psi) [3, 3], world to OpenGL camera axes, of (theta, phi, psi) in radians."""
+    """Return Rx(theta) Ry(phi) Rz(-psi) [3, 3], world to OpenGL camera axes, of (theta, phi, psi) in radians.
+
+    In float32 where they are, multiplied from the right, as the published code does it.
+    """
     (a, b, c), (x, y, z) = np.cos(euler), np.sin(euler)
-    turn_x = np.array([[1, 0, 0], [0, a, -x], [0, x, a]])
-    turn_y = np.array([[b, 0, y], [0, 1, 0], [-y, 0, b]])
-    turn_z = np.array([[c, z, 0], [-z, c, 0], [0, 0, 1]])
-    return turn_x @ turn_y @ turn_z
+    turn_x = np.array([[1, 0, 0], [0, a, -x], [0, x, a]], a.dtype)
+    turn_y = np.array([[b, 0, y], [0, 1, 0], [-y, 0, b]], a.dtype)
+    turn_z = np.array([[c, z, 0], [-z, c, 0], [0, 0, 1]], a.dtype)
+    return turn_x @ (turn_y @ turn_z)
 
 
 def matrix_to_euler(matrix: np.ndarray) -> np.ndarray:
@@ -75,7 +78,7 @@ def opencv_to_transform(camera: Camera) -> np.ndarray:
 
 def _read(path: Path, options: Mapping[str, Any]) -> CameraTrack:
     folder = path if path.is_dir() else path.parent
-    path = path / _PARAMS if path.is_dir() else path
+    path = path / PARAMS if path.is_dir() else path
     params = read_any(path)
     euler = values.numbers(path, params, "euler", (None, 3))
     if not (count := len(euler)):
@@ -86,10 +89,10 @@ def _read(path: Path, options: Mapping[str, Any]) -> CameraTrack:
     crop = None
     notes: list[str] = []
     if table is not None:
-        source = folder / _SPLITS[0] if (folder / _SPLITS[0]).is_file() else folder / _SPLITS[1]
+        source = folder / SPLITS[0] if (folder / SPLITS[0]).is_file() else folder / SPLITS[1]
         lens, cx, cy = (values.number(source, table, key) for key in ("focal_len", "cx", "cy"))
         if abs(lens - focal) > 1e-3 * lens:
-            notes.append(f"focal is {focal:g} in {_PARAMS} and {lens:g} in the json: the json's counts")
+            notes.append(f"focal is {focal:g} in {PARAMS} and {lens:g} in the json: the json's counts")
         focal, size = lens, (round(2 * cx), round(2 * cy))
         crop, _ = record_to_crop(source, record_of(str(source), table))
     elif "size" in options:
@@ -97,7 +100,7 @@ def _read(path: Path, options: Mapping[str, Any]) -> CameraTrack:
         cx, cy = size[0] / 2, size[1] / 2
         frames = [{"img_id": i} for i in range(count)]
     else:
-        raise MarotteError(f"{folder} has no {_SPLITS[0]}: give the size of the pictures (--size), such as 512x512")
+        raise MarotteError(f"{folder} has no {SPLITS[0]}: give the size of the pictures (--size), such as 512x512")
     K = pinhole(focal, focal, cx, cy)
     ids = [frame["img_id"] for frame in frames]
     cameras = []
@@ -108,7 +111,7 @@ def _read(path: Path, options: Mapping[str, Any]) -> CameraTrack:
     off = [_difference(camera, frame) for camera, frame in zip(cameras, frames, strict=True)]
     if max(off) > 1e-3:
         worst = ids[int(np.argmax(off))]
-        notes.append(f"the json's matrices differ from {_PARAMS} (frame {worst}: by {max(off):.3g}): the .pt's count")
+        notes.append(f"the json's matrices differ from {PARAMS} (frame {worst}: by {max(off):.3g}): the .pt's count")
     pictures = tuple(f"ori_imgs/{i}.jpg" for i in ids)
     return CameraTrack(
         tuple(cameras),
@@ -132,7 +135,7 @@ def _frames(folder: Path, count: int) -> tuple[dict[str, Any] | None, list[dict[
 
     Raises MarotteError where an id is none of the `count` rows of the .pt, or comes twice.
     """
-    tables = [(folder / name, read_json(folder / name)) for name in _SPLITS if (folder / name).is_file()]
+    tables = [(folder / name, read_json(folder / name)) for name in SPLITS if (folder / name).is_file()]
     frames: dict[int, dict[str, Any]] = {}
     for path, table in tables:
         listed = values.entry(path, table, "frames")
@@ -142,7 +145,7 @@ def _frames(folder: Path, count: int) -> tuple[dict[str, Any] | None, list[dict[
             where = f"frames[{place}]"
             index = values.whole_number(path, frame, "img_id", 0, where)
             if index >= count or index in frames:
-                reason = "comes twice" if index in frames else f"is not in {_PARAMS}, which has {count} frames"
+                reason = "comes twice" if index in frames else f"is not in {PARAMS}, which has {count} frames"
                 raise MarotteError(f"{path}: {where}.img_id {index} {reason}")
             frames[index] = {**frame, "img_id": index}
             if "transform_matrix" in frame:
@@ -181,7 +184,7 @@ def _write(track: CameraTrack, path: Path) -> None:
         **({k: v for k, v in track.extra.items() if k in ("id", "exp", "vertices")} if track.format == NAME else {}),
     }
     path.mkdir(exist_ok=True)
-    write_torch(path / _PARAMS, {key: np.asarray(array, np.float32) for key, array in params.items()})
+    write_torch(path / PARAMS, {key: np.asarray(array, np.float32) for key, array in params.items()})
     sounds = track.extra.get("aud_id", range(count)) if track.format == NAME else range(count)
     frames = [
         {"img_id": i, "aud_id": sound, "transform_matrix": opencv_to_transform(camera).tolist()}
@@ -190,7 +193,7 @@ def _write(track: CameraTrack, path: Path) -> None:
     known = {key: value for key, value in crop_to_record(track).items() if key == "crop"}
     lens = {"focal_len": focal, "cx": width / 2, "cy": height / 2, **({RECORD: known} if known else {})}
     train = 10 * count // 11
-    for name, part in zip(_SPLITS, (frames[:train], frames[train:]), strict=True):
+    for name, part in zip(SPLITS, (frames[:train], frames[train:]), strict=True):
         write_whole(path / name, json.dumps({**lens, "frames": part}, indent=1).encode())
 
 
@@ -214,7 +217,7 @@ def _losses(track: CameraTrack) -> list[str]:
 FORMAT = Format(
     name=NAME,
     title="GaussianTalker's track_params.pt and transforms_*.json",
-    recognises=lambda path: values.pickle_has(path, _PARAMS, "euler", "trans", "focal"),
+    recognises=lambda path: values.pickle_has(path, PARAMS, "euler", "trans", "focal"),
     read=_read,
     write=_write,
     losses=_losses,
