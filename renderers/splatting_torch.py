@@ -4,9 +4,7 @@ What a frame depends on goes to the device in one copy for a batch; Gaussians, p
 bytes come back on a stream of their own. Streams that share an avatar are drawn together.
 """
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +14,8 @@ from marotte.errors import MarotteError
 from marotte.models.flame_numba import HeadEvaluator
 from marotte.models.splatting_avatar import SplattingAvatar
 from marotte.models.splatting_torch import TorchSplats, TorchSplatted
-from marotte.renderers.cuda_frames import Arrival, Behind, HostCopies, to_bytes
+from marotte.renderers.cuda_frames import Behind, to_bytes
+from marotte.renderers.device_jobs import Drawn, UnderWay, Workplace, batch_size, same_runs
 from marotte.renderers.gaussians import Gaussians, Raster
 from marotte.renderers.rasterizers import backends, first_use
 from marotte.renderers.rasterizers.batch import GaussianBatch, Views
@@ -25,7 +24,6 @@ from marotte.renderers.rasterizers.triton_backend import Ticket, Workspace, draw
 from marotte.renderers.splatting_update import SplattingUpdate
 from marotte.runtime.camera import Camera
 from marotte.runtime.contracts import Drive, RenderOptions, RenderStream
-from marotte.runtime.frames import Frames
 
 # Frames and Gaussians drawn at once: enough to fill a large device; the update needs some 200 bytes for each pair.
 _MOST_FRAMES, _MOST_GAUSSIANS = 32, 2**22
@@ -43,64 +41,50 @@ class TorchAvatar:
     """
 
     def __init__(self, head: HeadEvaluator, splats: SplattingAvatar, device: str, paint: Painter) -> None:
-        self.device = torch.device(device)
-        if self.device.type == "cuda" and self.device.index is None:
-            self.device = torch.device("cuda", torch.cuda.current_device())
         # A power of two, as the update's graphs are.
-        most = min(_MOST_FRAMES, max(1, _MOST_GAUSSIANS // len(splats)))
-        self.batch = 1 << (most.bit_length() - 1)
+        self.batch = batch_size(len(splats), _MOST_FRAMES, _MOST_GAUSSIANS)
         self._paint = paint
-        self._stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
-        # Guards the order on the stream: the update's memory is overwritten by its next call.
-        self._lock = threading.Lock()
-        with self._at_work():
+        self._place = Workplace(device)
+        self.device = self._place.device
+        with self._place.at_work():
+            # Its memory is overwritten by its next call: only while at work.
             self.update = SplattingUpdate(head.model, head.scale, splats, self.device)
-            self._copies = HostCopies(self.device)
 
-    def submit(self, pieces: "Sequence[tuple[TorchStream, Drive]]") -> "TorchPending":
+    def submit(self, pieces: "Sequence[tuple[TorchStream, Drive]]") -> Drawn:
         """Start to draw pieces of work of one size, all transparent or none."""
         first_stream, first_drive = pieces[0]
         channels = 4 if first_drive.background.transparent else 3
         ticks = np.concatenate([drive.ticks for _, drive in pieces])
         cameras = [camera for _, drive in pieces for camera in drive.cameras]
-        with self._at_work():
+        with self._place.at_work():
             shape = len(ticks), first_stream.height, first_stream.width, channels
             job = _Job(
                 ticks,
                 np.concatenate([self.update.rows(drive.head, drive.cameras) for _, drive in pieces]),
                 _settings(cameras),
                 [stream.behind.on_device(drive.background) for stream, drive in pieces for _ in range(len(drive))],
-                self._copies.room(shape, torch.uint8),
-                self._copies.room(shape[:1], torch.bool),
+                self._place.copies.room(shape, torch.uint8),
+                self._place.copies.room(shape[:1], torch.bool),
             )
             spans = [slice(low, min(low + self.batch, len(ticks))) for low in range(0, len(ticks), self.batch)]
             under_way = [self._draw(job, span) for span in spans]
-        return TorchPending(self, job, under_way, [len(drive) for _, drive in pieces])
+        counts = [len(drive) for _, drive in pieces]
+        return Drawn(ticks, job.pixels, counts, under_way, lambda span: [self._draw_again(job, span)], job.check)
 
-    def draw_again(self, job: "_Job", span: slice) -> "_UnderWay":
-        """Draw a span of a job once more, after its ticket has made room."""
-        with self._at_work():
+    def _draw_again(self, job: "_Job", span: slice) -> UnderWay:
+        with self._place.at_work():
             return self._draw(job, span)
 
-    def _draw(self, job: "_Job", span: slice) -> "_UnderWay":
+    def _draw(self, job: "_Job", span: slice) -> UnderWay:
         splatted, finite = self.update(job.rows[span])
         batch = _batch(self.update.splats, splatted)
         raster, ticket = self._paint(batch, job.settings[span])
         target = job.pixels[span]
         pixels = torch.empty(target.shape, dtype=torch.uint8, device=self.device)
-        for low, high, behind in _runs(job.behind[span]):
-            to_bytes(raster.color[low:high], raster.transmittance[low:high], behind, pixels[low:high])
+        for run, behind in same_runs(job.behind[span]):
+            to_bytes(raster.color[run], raster.transmittance[run], behind, pixels[run])
         # What the update returned is overwritten by the next one, so its flags are copied before they are sent.
-        return _UnderWay(span, ticket, self._copies.send((pixels, target), (finite.clone(), job.finite[span])))
-
-    @contextmanager
-    def _at_work(self) -> Iterator[None]:
-        with self._lock, torch.inference_mode():
-            if self._stream is None:
-                yield
-            else:
-                with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
-                    yield
+        return UnderWay(span, ticket, self._place.copies.send((pixels, target), (finite.clone(), job.finite[span])))
 
 
 class TorchStream(RenderStream):
@@ -124,43 +108,12 @@ class _Job(NamedTuple):
     pixels: torch.Tensor
     finite: torch.Tensor
 
-
-class _UnderWay(NamedTuple):
-    span: slice
-    ticket: Ticket | None
-    arrival: Arrival
-
-
-class TorchPending:
-    """Pictures under way."""
-
-    def __init__(self, avatar: TorchAvatar, job: _Job, under_way: list[_UnderWay], counts: list[int]) -> None:
-        self._avatar, self._job, self._under_way, self._counts = avatar, job, under_way, counts
-
-    def result(self) -> list[Frames]:
-        """Wait for the pictures and return them, a batch for each piece of work.
-
-        Raises MarotteError where a frame's mesh was not finite.
-        """
-        while self._under_way:
-            span, ticket, arrival = self._under_way[0]
-            # First what sleeps; the ticket, which would not, has its count by then.
-            arrival.wait()
-            if ticket is not None and ticket.overflowed():
-                self._under_way[0] = self._avatar.draw_again(self._job, span)
-            else:
-                self._under_way.pop(0)
-        job = self._job
-        finite = job.finite.numpy()
+    def check(self) -> None:
+        """Raise MarotteError where a frame's mesh was not finite."""
+        finite = self.finite.numpy()
         if not finite.all():
-            tick = job.ticks[np.argmin(finite)]
+            tick = self.ticks[np.argmin(finite)]
             raise MarotteError(f"the motion at tick {tick} has NaN or infinite values: mend what drives the head")
-        pixels, stops = job.pixels.numpy(), np.cumsum(self._counts)
-        form = "rgba" if pixels.shape[-1] == 4 else "rgb24"
-        return [
-            Frames(job.ticks[stop - count : stop], pixels[stop - count : stop], form)
-            for count, stop in zip(self._counts, stops, strict=True)
-        ]
 
 
 def warm_up(splats: SplattingAvatar, camera: Camera, rasterizer: str) -> None:
@@ -236,12 +189,3 @@ def _settings(cameras: Sequence[Camera]) -> list[PublishedSettings]:
         known.get(id(camera)) or known.setdefault(id(camera), PublishedSettings.from_camera(camera))
         for camera in cameras
     ]
-
-
-def _runs(behind: Sequence[torch.Tensor | None]) -> Iterator[tuple[int, int, torch.Tensor | None]]:
-    """Yield (first, last + 1, what is behind) for each run of frames before the same background."""
-    low = 0
-    for high in range(1, len(behind) + 1):
-        if high == len(behind) or behind[high] is not behind[low]:
-            yield low, high, behind[low]
-            low = high

@@ -1,12 +1,14 @@
 """The upsampler's second half: a StyleGAN2 decoder (Karras et al. 2020) whose every level is conditioned.
 
 Sizes below are the published ones. Where the weights are half precision, the style, the sums over channels that
-normalise the weights, and the growing picture stay float32.
+normalise the weights, the growing picture and all of the smallest sizes stay float32: these cost little, and what is
+off in them is off in all of the picture.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,10 @@ from marotte.models.precision import keep_precision
 _EPSILON = 1e-8
 _SLOPE = 0.2
 _STYLE_LAYERS = 8
+# A side of the first level's picture; each is twice as large as the one before.
+_SMALLEST = 4
+# Levels of so many pixels and fewer are never shortened.
+_EXACT_PIXELS = 16
 
 
 def leaky(x: Tensor) -> Tensor:
@@ -28,6 +34,11 @@ def leaky(x: Tensor) -> Tensor:
 def resized(x: Tensor, factor: float) -> Tensor:
     """Return x [B, C, h, w] larger or smaller, linearly: corners not aligned, no antialiasing, no blur (a quirk)."""
     return functional.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+def level_pixels(levels: int) -> list[int]:
+    """Return the sides of the pictures of so many levels, from the second on: 8, 16, ..."""
+    return [_SMALLEST << i for i in range(1, levels)]
 
 
 class LeakyReLU(nn.Module):
@@ -47,6 +58,20 @@ class ExactLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Return the map of x [..., inputs], in the type of the weights."""
         return super().forward(x.to(self.weight.dtype))
+
+
+class Level(nn.Module):
+    """A part of the network that works at one size; at small ones its numbers are never shortened.
+
+    pixels: a side of what it returns.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__()
+        self.exact = pixels <= _EXACT_PIXELS
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        return super()._apply(keep_precision(fn) if self.exact else fn, recurse)
 
 
 class PixelNorm(nn.Module):
@@ -74,6 +99,7 @@ class ModulatedConv(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """Return [B, outputs, h, w] of x [B, inputs, h, w] in styles [B, width]; where demodulated, times root 2."""
         weight, modulation = self.weight[0], self.modulation(style)
+        x = x.to(weight.dtype)
         padding = weight.shape[-1] // 2
         if not self.demodulate:
             return functional.conv2d(x * _spread(modulation, x), weight, padding=padding)
@@ -90,11 +116,11 @@ def _spread(factors: Tensor, x: Tensor) -> Tensor:
     return factors[:, :, None, None].to(x.dtype)
 
 
-class StyleConv(nn.Module):
+class StyleConv(Level):
     """A modulated convolution with noise, maybe at twice the size."""
 
-    def __init__(self, inputs: int, outputs: int, style_width: int, enlarge: bool) -> None:
-        super().__init__()
+    def __init__(self, inputs: int, outputs: int, style_width: int, pixels: int, enlarge: bool) -> None:
+        super().__init__(pixels)
         self.enlarge = enlarge
         self.modulated_conv = ModulatedConv(inputs, outputs, 3, style_width, demodulate=True)
         self.weight = nn.Parameter(torch.zeros(1))
@@ -106,27 +132,26 @@ class StyleConv(nn.Module):
         return leaky(x + self.weight * noise.to(x.dtype) + self.bias)
 
 
-class ToRGB(nn.Module):
-    """Adds a level's colours to the picture so far."""
+class ToRGB(Level):
+    """Adds a level's colours to the picture so far: at every size as exactly as at the smallest."""
 
     def __init__(self, inputs: int, style_width: int) -> None:
-        super().__init__()
+        super().__init__(_SMALLEST)
         self.modulated_conv = ModulatedConv(inputs, 3, 1, style_width, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(self, x: Tensor, style: Tensor, picture: Tensor | None = None) -> Tensor:
         """Return colours [B, 3, h, w], float32, of x [B, inputs, h, w]; picture: the colours at half the size."""
-        exact = style.dtype
-        colours = self.modulated_conv(x, style).to(exact) + self.bias.to(exact)
+        colours = self.modulated_conv(x, style) + self.bias
         return colours if picture is None else colours + resized(picture, 2)
 
 
-class ConstantInput(nn.Module):
+class ConstantInput(Level):
     """What every picture starts from."""
 
     def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(1, channels, 4, 4))
+        super().__init__(_SMALLEST)
+        self.weight = nn.Parameter(torch.randn(1, channels, _SMALLEST, _SMALLEST))
 
     def forward(self, batch: int) -> Tensor:
         """Return it [B, c, 4, 4] for so many pictures."""
@@ -154,12 +179,12 @@ class StyleDecoder(nn.Module):
             mlp += [ExactLinear(width, width), LeakyReLU()]
         self.style_mlp = nn.Sequential(*mlp)
         self.constant_input = ConstantInput(channels[0])
-        self.style_conv1 = StyleConv(channels[0], channels[0], width, enlarge=False)
+        self.style_conv1 = StyleConv(channels[0], channels[0], width, _SMALLEST, enlarge=False)
         self.to_rgb1 = ToRGB(channels[0], width)
         self.style_convs = nn.ModuleList()
-        for inputs, outputs in pairwise(channels):
-            self.style_convs.append(StyleConv(inputs, outputs, width, enlarge=True))
-            self.style_convs.append(StyleConv(outputs, outputs, width, enlarge=False))
+        for pixels, (inputs, outputs) in zip(level_pixels(len(channels)), pairwise(channels), strict=True):
+            self.style_convs.append(StyleConv(inputs, outputs, width, pixels, enlarge=True))
+            self.style_convs.append(StyleConv(outputs, outputs, width, pixels, enlarge=False))
         self.to_rgbs = nn.ModuleList(ToRGB(outputs, width) for outputs in channels[1:])
         self.noises = Noises(len(channels))
 

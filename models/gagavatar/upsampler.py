@@ -3,14 +3,23 @@
 Sizes below are the published ones.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from marotte.models.gagavatar.config import GAGAvatarConfig
-from marotte.models.gagavatar.stylegan import ExactLinear, LeakyReLU, StyleDecoder, leaky, resized
+from marotte.models.gagavatar.stylegan import (
+    ExactLinear,
+    LeakyReLU,
+    Level,
+    StyleDecoder,
+    leaky,
+    level_pixels,
+    resized,
+)
+from marotte.models.precision import keep_precision
 
 
 class Steering(NamedTuple):
@@ -20,11 +29,11 @@ class Steering(NamedTuple):
     conditions: list[tuple[Tensor, Tensor]]
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(Level):
     """Two convolutions with a resize between them, beside a resized and narrowed copy of the input."""
 
-    def __init__(self, inputs: int, outputs: int, factor: float) -> None:
-        super().__init__()
+    def __init__(self, inputs: int, outputs: int, pixels: int, factor: float) -> None:
+        super().__init__(pixels)
         self.factor = factor
         self.conv1 = nn.Conv2d(inputs, inputs, 3, padding=1)
         self.conv2 = nn.Conv2d(inputs, outputs, 3, padding=1)
@@ -32,15 +41,27 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return [B, outputs, h, w], resized, of x [B, inputs, h, w]."""
+        x = x.to(self.skip.weight.dtype)
         inner = leaky(self.conv2(resized(leaky(self.conv1(x)), self.factor)))
         # A quirk: the sum is neither activated nor divided by the root of 2.
         return self.skip(resized(x, self.factor)) + inner
 
 
-def _condition(channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, padding=1), LeakyReLU(), nn.Conv2d(channels, 2 * channels, 3, padding=1)
-    )
+class Condition(Level, nn.Sequential):
+    """Two convolutions: what a level of the U-Net says to the decoder's."""
+
+    def __init__(self, channels: int, pixels: int) -> None:
+        super().__init__(pixels)
+        self.append(nn.Conv2d(channels, channels, 3, padding=1))
+        self.append(LeakyReLU())
+        self.append(nn.Conv2d(channels, 2 * channels, 3, padding=1))
+
+
+class ExactConv2d(nn.Conv2d):
+    """A convolution whose numbers are never shortened."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ExactConv2d":
+        return super()._apply(keep_precision(fn), recurse)
 
 
 class StyleUNet(nn.Module):
@@ -51,15 +72,21 @@ class StyleUNet(nn.Module):
         channels = config.unet_channels
         lowest = channels[0]
         self.conv_body_first = nn.Conv2d(config.channels, channels[-1], 1)
-        self.conv_body_down = nn.ModuleList(ResidualBlock(a, b, 0.5) for a, b in pairwise(reversed(channels)))
-        self.final_conv = nn.Conv2d(lowest, lowest, 3, padding=1)
-        self.conv_body_up = nn.ModuleList(ResidualBlock(a, b, 2) for a, b in pairwise(channels))
+        pixels = level_pixels(len(channels))
+        self.conv_body_down = nn.ModuleList(
+            ResidualBlock(a, b, n // 2, 0.5)
+            for n, (a, b) in zip(reversed(pixels), pairwise(reversed(channels)), strict=True)
+        )
+        self.final_conv = ExactConv2d(lowest, lowest, 3, padding=1)
+        self.conv_body_up = nn.ModuleList(
+            ResidualBlock(a, b, n, 2) for n, (a, b) in zip(pixels, pairwise(channels), strict=True)
+        )
         # In the checkpoint for its names alone.
         self.toRGB = nn.ModuleList(nn.Conv2d(n, 3, 1) for n in channels[1:])
         self.final_linear = ExactLinear(lowest * 16, config.style_width)
         self.stylegan_decoder = StyleDecoder(config)
-        self.condition_scale = nn.ModuleList(_condition(n) for n in channels[1:])
-        self.condition_shift = nn.ModuleList(_condition(n) for n in channels[1:])
+        self.condition_scale = nn.ModuleList(Condition(*each) for each in zip(channels[1:], pixels, strict=True))
+        self.condition_shift = nn.ModuleList(Condition(*each) for each in zip(channels[1:], pixels, strict=True))
 
     def stored_noise(self) -> list[Tensor]:
         """Return the checkpoint's own noise, [1, 1, h, w] for each of the decoder's layers in their order."""

@@ -2,11 +2,9 @@
 
 import hashlib
 import os
-import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, fields
-from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +13,7 @@ from marotte.models.flame import FlameModel
 from marotte.models.flame_landmarks import Embedding
 from marotte.models.plain_files import packed_npz
 from marotte.models.safe_files import read_npz
+from marotte.runtime.places import cache_folder
 from marotte.runtime.transfer.transfer import Bounds, Residual, Transfer
 
 # Goes up whenever the method would find another map for the same heads.
@@ -30,7 +29,7 @@ def solved(source: FlameModel, target: FlameModel) -> Transfer:
     A cache that is damaged, or that cannot be written, costs the seconds that solving takes, no more.
     Raises MarotteError where the heads cannot be laid on each other.
     """
-    path = cache_folder() / f"{_key(source, target)}.npz"
+    path = cache_folder("transfers") / f"{_key(source, target)}.npz"
     with suppress(MarotteError, KeyError, TypeError, ValueError, IndexError):
         return _unpacked(read_npz(path), (source, target))
     from marotte.runtime.transfer.solve import solve
@@ -48,25 +47,6 @@ def solved(source: FlameModel, target: FlameModel) -> Transfer:
             with suppress(OSError):
                 os.unlink(part)
     return transfer
-
-
-def cache_folder() -> Path:
-    """Return the folder of the cache, which need not exist.
-
-    $MAROTTE_CACHE/transfers; else marotte/transfers in $XDG_CACHE_HOME or ~/.cache, on macOS ~/Library/Caches, on
-    Windows %LOCALAPPDATA%.
-    """
-    if named := os.environ.get("MAROTTE_CACHE"):
-        return Path(named).expanduser() / "transfers"
-    home = Path.home()
-    if sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        root = home / "Library" / "Caches"
-    else:
-        given = os.environ.get("XDG_CACHE_HOME", "")
-        root = Path(given) if os.path.isabs(given) else home / ".cache"
-    return root / "marotte" / "transfers"
 
 
 def _key(source: FlameModel, target: FlameModel) -> str:

@@ -236,10 +236,13 @@ def test_only_the_upsampler_is_shortened(model, drawn, photos, name, limit):
     short = short.to(dtype)
     kinds = {key: x.dtype for key, x in short.state_dict().items()}
     assert {kind for key, kind in kinds.items() if not key.startswith("upsampler.")} == {torch.float32}
-    for key, kind in kinds.items():
-        if key.startswith("upsampler."):
-            decides_style = any(part in key for part in ("final_linear", "style_mlp", "modulation"))
-            assert kind == (torch.float32 if decides_style else dtype), key
+    # The style, colours and levels of up to 16 pixels are exact; this small network has one level more, of 32.
+    shortened = {key for key, kind in kinds.items() if kind == dtype}
+    decoder = "upsampler.stylegan_decoder"
+    parts = ("conv_body_first", "conv_body_up.2", "condition_scale.2", "condition_shift.2", "toRGB")
+    largest = [f"upsampler.{part}." for part in parts]
+    largest += [f"{decoder}.style_convs.{i}." for i in (4, 5)] + [f"{decoder}.noises."]
+    assert shortened == {key for key in kinds if key.startswith(tuple(largest)) and "modulation" not in key}
     picture = short.upsample(drawn)
     assert picture.dtype == torch.float32 and (picture - model.upsample(drawn)).abs().max() <= limit
     for x, y in zip(tensors(short.identity(*photos)), tensors(model.identity(*photos)), strict=True):

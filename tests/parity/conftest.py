@@ -8,7 +8,9 @@ A test marked `reference_files("flame/artalk_v*.npz")` runs once for each file t
 """
 
 import importlib.util
+import json
 import os
+import re
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -100,3 +102,75 @@ def published_scene():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.scene
+
+
+@pytest.fixture(scope="session")
+def reference_seed_of(reference_seed):
+    """A function that says with which seed a file was made: a `seed<n>` in its name, or else the one of all."""
+
+    def get(file):
+        match = re.search(r"seed_?(\d+)", file.stem)
+        return int(match[1]) if match else reference_seed
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def gagavatar_fill(reference, seeded_array):
+    """A function that gives a module, which GAGAvatar's network has under `prefix`, the weights of a seed."""
+    import torch
+
+    rules = json.loads((reference / "gagavatar" / "overrides.json").read_text())["overrides"]
+
+    def filled(module, prefix, seed):
+        with torch.no_grad():
+            for short, tensor in module.state_dict().items():
+                name = prefix + short
+                value = seeded_array(name, tuple(tensor.shape), seed)
+                if rule := rules.get(name):
+                    value = np.float32(rule["mul"]) * value + np.float32(rule["add"])
+                tensor.copy_(torch.from_numpy(value))
+        return module
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def gagavatar_network(gagavatar_fill, reference_seed_of):
+    """A function that gives the network with which a file was made, without its own random numbers; one is kept."""
+    import torch
+
+    from marotte.models.gagavatar import GAGAvatar
+
+    made = {}
+
+    def get(file):
+        seed = reference_seed_of(file)
+        if seed not in made:
+            made.clear()
+            with torch.device("meta"):
+                empty = GAGAvatar()
+            made[seed] = gagavatar_fill(empty.to_empty(device="cpu"), "", seed)
+        return made[seed]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def gagavatar_photo():
+    """A function that gives the photo [1, 3, 512, 512] of a dino_decoder file, and skips where there is none."""
+    import torch
+
+    def get(file):
+        if not file.is_file():
+            pytest.skip(f"{file} is missing, which has the photo")
+        with np.load(file) as arrays:
+            return torch.from_numpy(arrays["image_u8"].astype(np.float32) / np.float32(255))[None]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def gagavatar_seen():
+    """What was seen in the photos of dino_decoder files, by their paths."""
+    return {}

@@ -1,11 +1,12 @@
 """The whole GAGAvatar network, full size, against the published code (reference/gagavatar/SPEC.md).
 
-The files have no seed in them: MAROTTE_REFERENCE_SEED, or a `seed<n>` in their names, says it.
+The files have no seed in them: MAROTTE_REFERENCE_SEED, or a `seed<n>` in their names, says it. The network and what it
+saw are shared with test_gagavatar_renderer.py.
 """
 
 import json
-import re
 from contextlib import contextmanager
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -29,55 +30,6 @@ RESULTS = {"input", "output", "output_zero_noise", "output_random_cpu_manual_see
 @pytest.fixture(scope="session")
 def manifest(reference):
     return json.loads((reference / "gagavatar" / "manifest.json").read_text())
-
-
-@pytest.fixture(scope="session")
-def rules(reference):
-    return json.loads((reference / "gagavatar" / "overrides.json").read_text())["overrides"]
-
-
-@pytest.fixture(scope="module")
-def seed_of(reference_seed):
-    """A function that says with which seed a file was made."""
-
-    def get(file):
-        match = re.search(r"seed_?(\d+)", file.stem)
-        return int(match[1]) if match else reference_seed
-
-    return get
-
-
-@pytest.fixture(scope="module")
-def fill(seeded_array, rules):
-    """A function that gives a module, which the network has under `prefix`, the weights of a seed."""
-
-    def filled(module, prefix, seed):
-        with torch.no_grad():
-            for short, tensor in module.state_dict().items():
-                name = prefix + short
-                value = seeded_array(name, tuple(tensor.shape), seed)
-                if rule := rules.get(name):
-                    value = np.float32(rule["mul"]) * value + np.float32(rule["add"])
-                tensor.copy_(torch.from_numpy(value))
-        return module
-
-    return filled
-
-
-@pytest.fixture(scope="module")
-def model(fill):
-    """The network of a seed, made without its own random numbers and kept while the seed stays."""
-    made = {}
-
-    def get(seed):
-        if seed not in made:
-            made.clear()
-            with torch.device("meta"):
-                empty = gagavatar.GAGAvatar()
-            made[seed] = fill(empty.to_empty(device="cpu"), "", seed)
-        return made[seed]
-
-    return get
 
 
 @contextmanager
@@ -150,16 +102,16 @@ def test_entries_are_the_published_ones(manifest):
 
 
 @pytest.mark.reference_files("gagavatar/generators*.npz")
-def test_generators(reference_file, fill, seed_of):
-    arrays, seed, config = read(reference_file), seed_of(reference_file), GAGAvatarConfig()
+def test_generators(reference_file, gagavatar_fill, reference_seed_of):
+    arrays, seed, config = read(reference_file), reference_seed_of(reference_file), GAGAvatarConfig()
     direction = camera.encode_direction(torch.from_numpy(arrays["dirs"]))
     assert np.abs(direction.numpy() - arrays["direnc"]).max() <= USUAL
     made = {}
     with torch.no_grad():
-        head = fill(HeadGenerator(config), "gs_generator_g.", seed)
+        head = gagavatar_fill(HeadGenerator(config), "gs_generator_g.", seed)
         made["g"] = head(torch.from_numpy(arrays["linear_input"]), direction)
         for name in ("l0", "l1"):
-            plane = fill(PlaneGenerator(config), f"gs_generator_{name}.", seed)
+            plane = gagavatar_fill(PlaneGenerator(config), f"gs_generator_{name}.", seed)
             made[name], distance = plane(torch.from_numpy(arrays["conv_input"]), direction)
             assert np.abs(distance.numpy() - arrays[f"{name}.positions"]).max() <= USUAL
     for name, looks in made.items():
@@ -192,24 +144,14 @@ def test_cameras(reference_file):
     assert np.abs(camera.encode_direction(normal).numpy() - arrays["direnc"]).max() <= USUAL
 
 
-def source_image(arrays):
-    return torch.from_numpy(arrays["image_u8"].astype(np.float32) / np.float32(255))[None]
-
-
-@pytest.fixture(scope="module")
-def encoded():
-    """What was seen in the pictures of dino_decoder files, by their paths."""
-    return {}
-
-
 @pytest.mark.reference_files("gagavatar/dino_decoder*.npz")
-def test_every_stage_of_the_encoder(reference_file, encoded, model, seed_of):
-    arrays, network = read(reference_file), model(seed_of(reference_file))
-    image = source_image(arrays)
+def test_every_stage_of_the_encoder(reference_file, gagavatar_photo, gagavatar_seen, gagavatar_network):
+    arrays, network = read(reference_file), gagavatar_network(reference_file)
+    image = gagavatar_photo(reference_file)
     resized = torch.nn.functional.interpolate(image, 518, mode="bilinear", antialias=True)
     compare(arrays, "f_image", resized, 1e-6)
     with compared(network.base_model, "base_model.", arrays, lambda name: USUAL if ".dino_model." in name else LOOSE):
-        features = encoded[reference_file] = network.encode(image)
+        features = gagavatar_seen[reference_file] = network.encode(image)
     assert np.abs(features.vector.numpy() - arrays["out_global"]).max() <= USUAL
     found = features.map[0].numpy()
     assert np.abs(found[:4, 0] - arrays["out.row0_channels0_3"]).max() <= LOOSE
@@ -217,12 +159,10 @@ def test_every_stage_of_the_encoder(reference_file, encoded, model, seed_of):
 
 
 @pytest.mark.reference_files("gagavatar/frame*.npz")
-def test_frames(reference_file, encoded, model, seed_of):
-    arrays, network = read(reference_file), model(seed_of(reference_file))
+def test_frames(reference_file, gagavatar_photo, gagavatar_seen, gagavatar_network):
+    arrays, network = read(reference_file), gagavatar_network(reference_file)
     picture = reference_file.with_name(reference_file.name.replace("frame", "dino_decoder", 1))
-    if not picture.is_file():
-        pytest.skip(f"{picture} is missing, which has the picture of {reference_file.name}")
-    features = encoded.get(picture) or network.encode(source_image(read(picture)))
+    features = gagavatar_seen.get(picture) or network.encode(gagavatar_photo(picture))
     source = torch.from_numpy(arrays["transform_matrix"])[None]
     planes, plane_means = network.plane_gaussians(features, source)
     drawn = Looks.join([network.head_looks(features, source), planes])
@@ -260,17 +200,26 @@ def test_frames(reference_file, encoded, model, seed_of):
                 assert_statistics(whole[rows], statistics, limit, name + part)
 
 
-@pytest.mark.reference_files("gagavatar/upsampler*.npz")
-def test_every_stage_of_the_upsampler(reference_file, model, seed_of, seeded_array):
-    arrays, seed = read(reference_file), seed_of(reference_file)
-    network = model(seed)
-    coarse, middle, fine = (seeded_array(f"fixture.raster_{n}", (32, n, n), seed) for n in (16, 64, 512))
+@pytest.fixture
+def drawn_picture(seeded_array, reference_seed_of):
+    """A function that gives the picture [1, 32, 512, 512] that an upsampler file is made with."""
 
     def repeated(x, times):
         return x.repeat(times, axis=1).repeat(times, axis=2)
 
-    image = repeated(np.float32(16) * coarse, 32) + np.float32(0.5) * repeated(np.float32(64) * middle, 8)
-    picture = torch.from_numpy(image + np.float32(0.125) * (np.float32(512) * fine))[None]
+    def get(file):
+        seed = reference_seed_of(file)
+        coarse, middle, fine = (seeded_array(f"fixture.raster_{n}", (32, n, n), seed) for n in (16, 64, 512))
+        image = repeated(np.float32(16) * coarse, 32) + np.float32(0.5) * repeated(np.float32(64) * middle, 8)
+        return torch.from_numpy(image + np.float32(0.125) * (np.float32(512) * fine))[None]
+
+    return get
+
+
+@pytest.mark.reference_files("gagavatar/upsampler*.npz")
+def test_every_stage_of_the_upsampler(reference_file, gagavatar_network, drawn_picture):
+    arrays, network = read(reference_file), gagavatar_network(reference_file)
+    picture = drawn_picture(reference_file)
     compare(arrays, "input", picture, 1e-9)
 
     with compared(network.upsampler, "", arrays, lambda name: USUAL):
@@ -286,3 +235,13 @@ def test_every_stage_of_the_upsampler(reference_file, model, seed_of, seeded_arr
         compare(arrays, "output_zero_noise", network.upsampler.paint(steering, zero), PICTURE)
         random = network.upsampler.paint(steering, drawn)
     compare(arrays, "output_random_cpu_manual_seed_0", random, PICTURE)
+
+
+@pytest.mark.reference_files("gagavatar/upsampler*.npz")
+def test_bfloat16_is_as_near_as_it_must_be(reference_file, gagavatar_network, drawn_picture):
+    """float16, which the CPU is slow with, has three bits more."""
+    network, picture = gagavatar_network(reference_file), drawn_picture(reference_file)
+    short = deepcopy(network.upsampler).to(torch.bfloat16)
+    with torch.no_grad():
+        off = short(picture) - network.upsampler(picture)
+    assert off.abs().mean() < 2e-3 and off.square().mean() < 10**-4.5

@@ -9,10 +9,11 @@ import pytest
 from marotte.errors import MarotteError
 from marotte.models.flame import FlameModel
 from marotte.runtime.avatar import Avatar, load_avatar
+from marotte.runtime.places import cache_folder
 from marotte.runtime.splats import avatar_person
 from marotte.runtime.transfer import solve as solving
 from marotte.runtime.transfer.find import find_blink, find_transfer
-from marotte.runtime.transfer.store import cache_folder, solved
+from marotte.runtime.transfer.store import solved
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +45,7 @@ def bare(published, tmp_path, trained) -> Avatar:
 
 
 def kept():
-    return sorted(cache_folder().glob("*"))
+    return sorted(cache_folder("transfers").glob("*"))
 
 
 def test_arkit_needs_no_file_but_the_avatars(trained):
