@@ -1,34 +1,59 @@
-"""A contact sheet of an avatar: every action, blinks, jaw, gaze and head turns, each with its name."""
+"""A contact sheet of an avatar: every action, blinks, jaw, gaze and head turns, each with its name.
 
-from collections.abc import Iterator, Mapping
+Of one that only sound moves: poses of its recording, and its lids, in silence.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from marotte.models.gaussian_talker.config import CLASSES, STEPS
 from marotte.runtime.arkit import ACTIONS, JAW_LEFT, JAW_OPEN, JAW_RIGHT, SLOT
-from marotte.runtime.avatar import Avatar
+from marotte.runtime.avatar import NO_BASIS, Avatar
 from marotte.runtime.background import read_background
 from marotte.runtime.bridge import Bridge
 from marotte.runtime.camera import Camera
 from marotte.runtime.clock import frame_ticks
 from marotte.runtime.contracts import Drive, Renderer, RenderOptions, RenderStream
+from marotte.runtime.join import features_for
 from marotte.runtime.motion import HEAD, JAW, WIDTH, Motion
 from marotte.runtime.splats import avatar_head
+from marotte.runtime.talker_features import PHONES
 
 if TYPE_CHECKING:
     from PIL import Image
 
 COLUMNS = 8
+# What a slow renderer shows of a FLAME avatar, in one row.
+TELLING = (
+    "neutral",
+    "jaw 0.4",
+    "jaw 0.7",
+    "expression 0: +2",
+    "expression 1: +2",
+    "head left 30",
+    "head up 30",
+    "head tilted 30",
+)
+# How many poses of a recording are shown, and how far shut the lids.
+_RECORDED, _LIDS = 8, (0.0, 0.5, 1.0)
+# Of bytes: on what is darker, names are white.
+_DARK = 96
 
 
 class Pose(NamedTuple):
-    """A picture: its name, codes [106], eyes [6] and eyelids [2]."""
+    """A picture: its name, codes [106], eyes [6] and eyelids [2]; frame: of the film that it is of."""
 
     name: str
     codes: np.ndarray
     eyes: np.ndarray
     eyelids: np.ndarray
+    frame: int = 0
 
 
 _RATE = Fraction(25)
@@ -74,6 +99,14 @@ def poses(basis: str, lids: bool = False) -> list[Pose]:
     return rows
 
 
+def recorded_poses(frames: int) -> list[Pose]:
+    """Return each picture of the sheet of an avatar with a recording of so many frames at 25 fps."""
+    codes, eyes = np.zeros(WIDTH), np.zeros(6)
+    spread = np.unique(np.linspace(0, frames - 1, _RECORDED).round().astype(int)).tolist()
+    rows = [Pose(f"frame {frame}", codes, eyes, np.zeros(2), frame) for frame in spread]
+    return rows + [Pose(f"lids {shut:g}", codes, eyes, np.full(2, shut)) for shut in _LIDS]
+
+
 def contact_sheet(
     avatar: Avatar,
     renderer: Renderer,
@@ -81,34 +114,82 @@ def contact_sheet(
     size: int = 192,
     framing: str = "head",
     extra: Mapping[str, Any] | None = None,
+    chosen: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> "Image.Image":
-    """Return the sheet, `COLUMNS` pictures of `size` pixels in a row.
+    """Return the sheet, `COLUMNS` pictures of `size` pixels in a row; those of a recording have its shape.
 
-    extra: options for the renderer by name. Raises MarotteError where the avatar does not open.
+    extra: options for the renderer by name. chosen: the names of the poses to draw, None for all; progress: is called
+    with how many are drawn, and of how many. Raises MarotteError where the avatar does not open.
     """
     from PIL import Image, ImageDraw
 
-    lids = avatar.basis != "arkit52" and bool(avatar.head) and avatar_head(avatar).eyelid_fields is not None
-    rows = poses(avatar.basis, lids)
-    stream = renderer.open(avatar, RenderOptions(size, size, extra=extra or {}))
+    if avatar.basis == NO_BASIS:
+        rows = recorded_poses(_recorded_frames(avatar))
+        width, height = (max(round(side * size / max(avatar.size)), 1) for side in avatar.size)
+    else:
+        lids = avatar.basis != "arkit52" and bool(avatar.head) and avatar_head(avatar).eyelid_fields is not None
+        rows, width, height = poses(avatar.basis, lids), size, size
+    rows = [row for row in rows if chosen is None or row.name in chosen]
+    with _with_silence(avatar, extra or {}) as options:
+        stream = renderer.open(avatar, RenderOptions(width, height, extra=options))
+        heard = _silence(avatar, stream)
     camera = stream.camera or avatar.framing(framing).camera(stream.width, stream.height)
     sheet = Image.new("RGB", (COLUMNS * stream.width, -(-len(rows) // COLUMNS) * stream.height), "white")
     draw = ImageDraw.Draw(sheet)
-    for index, pixels in enumerate(_pictures(avatar, renderer, stream, camera, rows)):
+    for index, pixels in enumerate(_pictures(avatar, renderer, stream, camera, rows, heard)):
         corner = index % COLUMNS * stream.width, index // COLUMNS * stream.height
         sheet.paste(Image.fromarray(pixels), corner)
-        draw.text((corner[0] + 4, corner[1] + 2), rows[index].name, fill="black")
+        dark = pixels[: size // 12, : size // 2].mean() < _DARK
+        draw.text((corner[0] + 4, corner[1] + 2), rows[index].name, fill="white" if dark else "black")
+        if progress is not None:
+            progress(index + 1, len(rows))
     stream.close()
     return sheet
 
 
 def _pictures(
-    avatar: Avatar, renderer: Renderer, stream: RenderStream, camera: Camera, rows: list[Pose]
+    avatar: Avatar,
+    renderer: Renderer,
+    stream: RenderStream,
+    camera: Camera,
+    rows: list[Pose],
+    heard: np.ndarray | None,
 ) -> Iterator[np.ndarray]:
     bridge = Bridge(avatar, camera)
     backdrop = read_background(avatar.background, stream.width, stream.height)
+    # What reads no expressions takes lids of any basis.
+    basis = avatar.basis if avatar.basis != NO_BASIS else "arkit52"
     for row in rows:
         stream.reset()  # each picture stands for itself
-        motion = Motion(row.codes[None], _RATE, avatar.basis, eyes=row.eyes[None], eyelids=row.eyelids[None])
-        drive = Drive(frame_ticks(0, 1, _RATE), bridge.head_state(motion), bridge.cameras(motion), backdrop)
+        motion = Motion(row.codes[None], _RATE, basis, eyes=row.eyes[None], eyelids=row.eyelids[None])
+        ticks = frame_ticks(row.frame, row.frame + 1, _RATE)
+        drive = Drive(ticks, bridge.head_state(motion), bridge.cameras(motion), backdrop, heard)
         yield renderer.submit([(stream, drive)]).result()[0].pixels[0]
+
+
+def _recorded_frames(avatar: Avatar) -> int:
+    from marotte.runtime.avatars.talker import talker_files
+    from marotte.runtime.recording import read_recording
+
+    files = talker_files(avatar)
+    return len(read_recording(files.data, files.frames))
+
+
+@contextmanager
+def _with_silence(avatar: Avatar, extra: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Give an avatar that hears what nobody here can make a moment of recorded silence to open with."""
+    if avatar.basis != NO_BASIS or avatar.features in ("", PHONES) or "features" in extra:
+        yield dict(extra)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "silence.npy"
+        np.save(path, np.zeros((1, STEPS, CLASSES)), allow_pickle=False)
+        yield {**extra, "features": str(path)}
+
+
+def _silence(avatar: Avatar, stream: RenderStream) -> np.ndarray | None:
+    """Return a frame's features [1, window, width] that hear nothing, where the stream needs some."""
+    if stream.features is None:
+        return None
+    return np.zeros((1, stream.features.window, features_for(stream.features, avatar.name).width), np.float32)

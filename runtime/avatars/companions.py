@@ -66,8 +66,13 @@ class Extras:
 
 def find_flame(trained: Trained) -> list[Path]:
     """Return the FLAME models near a trained avatar, in $MAROTTE_FLAME and among the assets, the likeliest first."""
+    return flame_near(trained.model)
+
+
+def flame_near(place: Path) -> list[Path]:
+    """Return the FLAME models near a folder, in $MAROTTE_FLAME and among the assets, the nearest first."""
     places: list[Path] = []
-    for folder in _above(trained):
+    for folder in _above(place):
         below = sorted(place for place in _folders(folder) if "flame" in place.name.lower())
         places += [folder, *below]
     found = [file for place in places for file in flame_in(place)]
@@ -91,10 +96,10 @@ class FlameMissing(MarotteError):
     """There is no FLAME model at hand."""
 
 
-def no_flame(trained: Trained) -> FlameMissing:
-    """Return what to say where there is no FLAME model."""
+def no_flame(place: Path, names: str = "generic_model.pkl") -> FlameMissing:
+    """Return what to say where there is no FLAME model near a place. names: the files that would do."""
     return FlameMissing(
-        f"{trained.folder} moves with FLAME 2020's generic_model.pkl, which is neither beside it nor in "
+        f"{place} moves with FLAME 2020's {names}, which is neither beside it nor in "
         f"${FLAME_VARIABLE} nor among `marotte assets`, and which nobody may pass on: register at {FLAME_SITE}, accept "
         "its licence, download it and give --flame FILE"
     )
@@ -127,7 +132,7 @@ def find_data(trained: Trained) -> list[Path]:
     for config in trained.configs:
         if (folder := read_data_folder(config)) is not None and folder.is_dir():
             places.append(folder)
-    for folder in _above(trained):
+    for folder in _above(trained.model):
         places += [folder, folder / "data", *_folders(folder)]
     return list(dict.fromkeys(place / _DATA for place in places if (place / _DATA).is_file()))
 
@@ -192,9 +197,8 @@ def _shape_in(content: Any) -> np.ndarray | None:
     return rows.mean(axis=0).astype(np.float32)
 
 
-def _above(trained: Trained) -> Iterator[Path]:
-    """Yield the model's folder and those above it."""
-    folder = trained.model
+def _above(folder: Path) -> Iterator[Path]:
+    """Yield a folder and those above it."""
     for _ in range(_ABOVE + 1):
         yield folder
         if folder.parent == folder:

@@ -1,4 +1,4 @@
-"""An avatar's Gaussians for others: the published folder, a plain 3DGS point cloud of one moment, our own npz."""
+"""An avatar for others: the published folder, a plain 3DGS point cloud of one moment, our own npz, a `tracked.pt`."""
 
 import os
 import shutil
@@ -19,6 +19,8 @@ from marotte.models.splatting_files import CONFIG, gaussian_columns, write_splat
 from marotte.models.splatting_npz import Parts, read_splats, write_splats
 from marotte.models.splatting_numba import SplattingEvaluator
 from marotte.runtime.avatar import Avatar
+from marotte.runtime.avatars.entry import read_source, write_tracked
+from marotte.runtime.avatars.gagavatar import RENDERER as GAGAVATAR
 from marotte.runtime.head import HeadState
 from marotte.runtime.splats import avatar_head, avatar_identity, avatar_splats
 from marotte.runtime.whole_file import check_place
@@ -50,6 +52,21 @@ def export_published(avatar: Avatar, out: str | Path, variant: str | None = None
         else:
             folder = write_splatting_avatar(splats, stage)
     return out / folder.relative_to(stage)
+
+
+def export_tracked(avatar: Avatar, out: str | Path) -> Path:
+    """Write a GAGAvatar's picture as a `tracked.pt` of one entry, and return the file: its arrays are as they came.
+
+    Raises MarotteError where the avatar has none, and for a place that cannot be written.
+    """
+    out = Path(out)
+    check_place(out)
+    if not avatar.source or avatar.renderer != GAGAVATAR:
+        raise MarotteError(f"avatar {avatar.name} has no tracked picture to export: it is drawn by {avatar.renderer}")
+    if out.suffix != ".pt":
+        raise MarotteError(f"{out} must end in .pt")
+    write_tracked(out, read_source(avatar.path / avatar.source))
+    return out
 
 
 def export_npz(avatar: Avatar, out: str | Path, variant: str | None = None) -> tuple[Path, list[str]]:

@@ -21,10 +21,12 @@ _OTHERS = {
     "cameras.json": "a plain 3D Gaussian Splatting scene, which nothing moves",
 }
 _CAMERAS = {
-    "metrical": "metrical-tracker's output: cameras and FLAME parameters, no Gaussians. Train an avatar on it first",
+    "metrical": "metrical-tracker's output: cameras and FLAME parameters, no Gaussians. Train an avatar on it first, "
+    "or take one of its frames with --as gagavatar",
     "imavatar": "the data set that an avatar is trained on. Give it as --data",
     "gagavatar": "GAGAvatar's tracked pictures, which belong to its own network",
-    "gaussian-talker": "GaussianTalker's tracked recording, which belongs to its own network",
+    "gaussian-talker": "GaussianTalker's tracked recording, which belongs to its own network. Name the trained folder, "
+    "and give this as --data",
 }
 _WANTED = "name the folder that SplattingAvatar's training wrote (config.yaml and point_cloud/iteration_<n>)"
 

@@ -7,7 +7,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -36,57 +36,16 @@ from marotte.runtime.avatars.companions import (
 )
 from marotte.runtime.avatars.fit import Fitted, Question, check_fit
 from marotte.runtime.avatars.framing import framings, outline
+from marotte.runtime.avatars.given import CANONICAL, FLAME_TERMS, Given, Imported, Look
 from marotte.runtime.avatars.recognise import Trained, recognise
 from marotte.runtime.avatars.store import check_name, default_name, staged, store_folder
 from marotte.runtime.avatars.toml import FILE, avatar_text, file_hashes
-from marotte.runtime.imavatar import UNIT
 
-NOT_RECORDED = "not recorded"
-CANONICAL = "canonical"
 # IMavatar's FLAME, which the published training is on.
 _SHAPES, _EXPRESSIONS = 100, 50
 _NECK = 1
-_FLAME_TERMS = "head.npz holds data of FLAME (flame.is.tue.mpg.de), whose licence forbids to pass it on"
 # Sides of training pictures that a video is made in too, and what is taken for others.
 _SMALL, _LARGE, _SIZE = 128, 2048, (512, 512)
-# Called with the staged avatar before it is given its name.
-Look = Callable[[Avatar], None]
-
-
-@dataclass(frozen=True)
-class Given:
-    """What the user says beside the path; what is not given is looked for.
-
-    identity: a file or folder, or `canonical` to take it from the canonical mesh; basis: FLAME's version where the
-    model file's name does not say it; unit: world units per FLAME unit; ask: puts a question to a person at the
-    terminal and returns the answer or None.
-    """
-
-    name: str | None = None
-    title: str | None = None
-    flame: Path | None = None
-    landmarks: Sequence[Path] = ()
-    masks: Path | None = None
-    eyelids: Sequence[Path] = ()
-    data: Path | None = None
-    identity: str | None = None
-    configs: Sequence[Path] = ()
-    basis: str | None = None
-    unit: float = UNIT
-    subject: str | None = None
-    consent: str | None = None
-    licence: str | None = None
-    replace: bool = False
-    ask: Callable[[str], str | None] = lambda question: None
-
-
-@dataclass(frozen=True, eq=False)
-class Imported:
-    """What was imported. avatar: as it lies in the store; facts: (name, text) for people; notes: what to know."""
-
-    avatar: Avatar
-    facts: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
 
 
 @dataclass(eq=False)
@@ -147,7 +106,7 @@ def _gather(trained: Trained, given: Given) -> _Parts:
         identity = read_identity(Path(given.identity))
     paths = [given.flame] if given.flame is not None else find_flame(trained)
     if not paths:
-        raise no_flame(trained)
+        raise no_flame(trained.folder)
     why: MarotteError | None = None
     for path in paths:
         try:
@@ -251,12 +210,10 @@ def _write(stage: Path, parts: _Parts, given: Given, name: str) -> Avatar:
         framings=cameras,
         size=_picture_size(training),
         background="#ffffff",
-        licence="; ".join(filter(None, [given.licence or f"licence {NOT_RECORDED}", _FLAME_TERMS])),
-        subject=given.subject or given.ask("whom does it show (subject)") or NOT_RECORDED,
-        consent=given.consent or given.ask("what did that person consent to, and where is that kept") or NOT_RECORDED,
         origin=f"SplattingAvatar, {trained.folder.name} of {trained.model.name}, on {parts.flame_path.name}",
         files=file_hashes(stage),
     )
+    avatar = given.about(avatar, FLAME_TERMS)
     write_whole(stage / FILE, avatar_text(avatar).encode())
     return avatar
 

@@ -68,19 +68,19 @@ def _check(arguments: argparse.Namespace) -> None:
     from marotte.errors import MarotteError
     from marotte.runtime.avatar import load_avatar
     from marotte.runtime.avatars.check import check_avatar
-    from marotte.runtime.cli.progress import announce_slow
-    from marotte.runtime.contact_sheet import contact_sheet
+    from marotte.runtime.cli.sheet import draw_sheet
     from marotte.runtime.offline import parse_size
-    from marotte.runtime.registry import create
 
     avatar = load_avatar(arguments.avatar)
     size, _ = parse_size(arguments.size)
     found = check_avatar(avatar)
-    renderer = create("renderer", arguments.renderer or avatar.renderer)
-    with announce_slow("preparing the renderer"):
-        renderer.warm_up()
-    extra = {"variant": arguments.variant} if arguments.variant else {}
-    sheet = contact_sheet(avatar, renderer, size=size, framing=arguments.framing, extra=extra)
+    try:
+        sheet = draw_sheet(avatar, arguments.renderer, size=size, framing=arguments.framing, variant=arguments.variant)
+    except MarotteError as error:
+        if not avatar.network:
+            raise
+        print(f"{avatar.name}: {'; '.join([*found, f'no contact sheet: {error}'])}")
+        return
     try:
         sheet.save(arguments.out)
     except (OSError, ValueError) as error:

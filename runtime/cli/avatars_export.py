@@ -1,4 +1,4 @@
-"""marotte avatars export: an avatar's Gaussians for other programs."""
+"""marotte avatars export: an avatar's Gaussians, or its tracked picture, for other programs."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -7,20 +7,20 @@ if TYPE_CHECKING:
     from marotte.runtime.avatar import Avatar
     from marotte.runtime.head import HeadState
 
-_FORMATS = ("splatting-avatar", "3dgs", "npz")
+_FORMATS = ("splatting-avatar", "3dgs", "npz", "gagavatar", "gaussian-talker")
 
 
 def add_arguments(actions: Any) -> None:
     """Add `export` to what `parser.add_subparsers` returned; it sets `act`."""
-    parser = actions.add_parser("export", help="write one's Gaussians for other programs")
+    parser = actions.add_parser("export", help="write one's Gaussians, or its tracked picture, for other programs")
     parser.set_defaults(act=_export)
     parser.add_argument("avatar", help="name or folder")
-    parser.add_argument("-o", "--out", required=True, help="new folder, .ply or .npz to write")
+    parser.add_argument("-o", "--out", required=True, help="new folder, .ply, .npz or .pt to write")
     parser.add_argument(
         "--to",
         choices=_FORMATS,
-        default=_FORMATS[0],
-        help="a published SplattingAvatar folder, one moment as a plain 3DGS .ply, or our npz (splatting-avatar)",
+        help="a published SplattingAvatar folder, one moment as a plain 3DGS .ply, our npz, GAGAvatar's "
+        "tracked.pt, or GaussianTalker's folders (what it came as)",
     )
     parser.add_argument("--variant", help="one of the avatar's variants")
     moment = parser.add_argument_group("the moment of a 3dgs .ply (the face at rest)")
@@ -35,16 +35,25 @@ def add_arguments(actions: Any) -> None:
 def _export(arguments: argparse.Namespace) -> None:
     from marotte.errors import MarotteError
     from marotte.runtime.avatar import load_avatar
-    from marotte.runtime.avatars.export import PLAIN_DEGREE, export_npz, export_plain, export_published
+    from marotte.runtime.avatars.export import PLAIN_DEGREE, export_npz, export_plain, export_published, export_tracked
 
     avatar = load_avatar(arguments.avatar)
-    if arguments.to != "3dgs":
+    kind = arguments.to or (avatar.renderer if avatar.renderer in _FORMATS else _FORMATS[0])
+    if kind != "3dgs":
         for name in ("motion", "frame", "expression", "jaw", "unit", "sh_degree"):
             if getattr(arguments, name) is not None:
-                raise MarotteError(f"--{name.replace('_', '-')} is for --to 3dgs: {arguments.to} holds no one moment")
-    if arguments.to == "splatting-avatar":
+                raise MarotteError(f"--{name.replace('_', '-')} is for --to 3dgs: {kind} holds no one moment")
+    if arguments.variant and kind in ("gagavatar", "gaussian-talker"):
+        raise MarotteError(f"--variant {arguments.variant}: {kind} has no variants")
+    if kind == "gagavatar":
+        print(export_tracked(avatar, arguments.out))
+    elif kind == "gaussian-talker":
+        from marotte.runtime.avatars.talker import export_talker
+
+        print(export_talker(avatar, arguments.out))
+    elif kind == "splatting-avatar":
         print(export_published(avatar, arguments.out, arguments.variant))
-    elif arguments.to == "npz":
+    elif kind == "npz":
         path, notes = export_npz(avatar, arguments.out, arguments.variant)
         print("; ".join([str(path), *notes]))
     else:

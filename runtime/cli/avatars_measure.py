@@ -57,6 +57,7 @@ def _verify(arguments: argparse.Namespace) -> int:
 
     from marotte.errors import MarotteError
     from marotte.runtime.avatar import load_avatar
+    from marotte.runtime.avatars.check import check_measurable
     from marotte.runtime.cli.progress import FrameBar
     from marotte.runtime.verify import verify
     from marotte.runtime.verify_overlay import write_overlay
@@ -67,10 +68,12 @@ def _verify(arguments: argparse.Namespace) -> int:
     if out.suffix.lower() not in (".mp4", ".webm", ".gif"):
         raise MarotteError(f"{out} is no film: name a file that ends in .mp4, .webm or .gif")
     check_place(out)
+    avatar = load_avatar(arguments.avatar)
+    check_measurable(avatar, "verify")
     bar = FrameBar("reading")
     try:
         found = verify(
-            load_avatar(arguments.avatar),
+            avatar,
             arguments.tracking,
             frames=arguments.frames,
             landmarks=arguments.landmarks,
@@ -98,6 +101,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from marotte.runtime.avatar import load_avatar
+    from marotte.runtime.avatars.check import check_measurable
     from marotte.runtime.cli.progress import FrameBar, announce_slow
     from marotte.runtime.evaluate import evaluate, lines
     from marotte.runtime.evaluation_files import check_folder, write_evaluation
@@ -108,6 +112,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     out = Path(arguments.out)
     check_folder(out)
     avatar = load_avatar(arguments.avatar)
+    check_measurable(avatar, "evaluate")
     lpips = Lpips(arguments.lpips) if arguments.lpips else None
     tracked = open_tracked(avatar, arguments.frames, images=arguments.images, format=arguments.format)
     renderer = create("renderer", avatar.renderer)

@@ -11,11 +11,12 @@ import pytest
 import soundfile
 from PIL import Image
 
+from marotte.renderers.mesh import MeshRenderer
 from marotte.renderers.splatting_avatar import SplattingAvatarRenderer
 from marotte.runtime.arkit import ACTIONS
 from marotte.runtime.avatar import load_avatar
 from marotte.runtime.cli import run
-from marotte.runtime.contact_sheet import COLUMNS, contact_sheet, poses
+from marotte.runtime.contact_sheet import COLUMNS, TELLING, contact_sheet, poses
 
 
 def test_list_and_show(capsys):
@@ -256,3 +257,29 @@ def test_more_mistakes(arguments, words, tmp_path, monkeypatch, capsys):
     assert run(["avatars", *arguments]) == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sheet_of_chosen_poses():
+    seen = []
+    sheet = contact_sheet(
+        load_avatar("demo"),
+        MeshRenderer(),
+        size=32,
+        chosen=("jaw 0.4", "head left 30"),
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert sheet.size == (32 * COLUMNS, 32) and seen == [(1, 2), (2, 2)]
+    assert {*TELLING} <= {pose.name for pose in poses("flame2020")}
+
+
+def test_an_avatar_that_sound_alone_moves(tmp_path, capsys):
+    folder = tmp_path / "heard"
+    folder.mkdir()
+    (folder / "avatar.toml").write_text('name = "heard"\nrenderer = "mesh"\nbasis = "none"\n')
+    assert run(["avatars", "show", str(folder)]) == 0
+    assert "none of its own: sound moves it" in capsys.readouterr().out
+    for command in ("verify", "evaluate"):
+        assert run(["avatars", command, str(folder), str(tmp_path)]) == 2
+        assert "moved by sound alone" in capsys.readouterr().err
+    assert run(["avatars", "check", str(folder), "-o", str(tmp_path / "s.png")]) == 2
+    assert "names no network: it is drawn by mesh" in capsys.readouterr().err

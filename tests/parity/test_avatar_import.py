@@ -5,7 +5,8 @@ import pytest
 
 from marotte.models.splatting_config import read_config
 from marotte.renderers.splatting_avatar import SplattingAvatarRenderer
-from marotte.runtime.avatars.splatting import Given, import_splatting_avatar
+from marotte.runtime.avatars.given import Given
+from marotte.runtime.avatars.splatting import import_splatting_avatar
 from marotte.runtime.contracts import RenderOptions
 from marotte.runtime.imavatar import read_imavatar
 

@@ -1,5 +1,6 @@
 """A small trained avatar in the published forms, on a stand-in for FLAME of a few hundred vertices."""
 
+import importlib
 import json
 import pickle
 import shutil
@@ -169,3 +170,16 @@ def store(tmp_path, monkeypatch):
     monkeypatch.delenv("MAROTTE_FLAME", raising=False)
     monkeypatch.delenv("ARTALK_ASSET_DIR", raising=False)
     return tmp_path / "avatars"
+
+
+@pytest.fixture(scope="session")
+def standin(tmp_path_factory):
+    """What a user of GAGAvatar has on disk, of a stand-in for FLAME: see demos/gagavatar_standin.py. Read only."""
+    demos = Path(__file__).parents[3] / "demos"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(demos))
+        module = importlib.import_module("gagavatar_standin")
+    out = tmp_path_factory.mktemp("gagavatar") / "one" / "two" / "three" / "four"
+    out.parent.mkdir(parents=True)
+    module.write(out)
+    return out

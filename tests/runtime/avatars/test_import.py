@@ -14,7 +14,8 @@ from marotte.models.ply import read_ply_vertices, write_ply_vertices
 from marotte.models.torch_writer import write_torch
 from marotte.runtime.avatar import avatar_folders, load_avatar
 from marotte.runtime.avatars.check import check_avatar
-from marotte.runtime.avatars.splatting import Given, import_splatting_avatar
+from marotte.runtime.avatars.given import Given
+from marotte.runtime.avatars.splatting import import_splatting_avatar
 from marotte.runtime.avatars.toml import avatar_text
 from marotte.runtime.splats import avatar_head, avatar_identity, avatar_splats
 

@@ -10,8 +10,9 @@ import pytest
 
 from marotte.errors import MarotteError
 from marotte.models.torch_writer import write_torch
+from marotte.runtime.avatars.given import Given
 from marotte.runtime.avatars.recognise import recognise
-from marotte.runtime.avatars.splatting import Given, import_splatting_avatar
+from marotte.runtime.avatars.splatting import import_splatting_avatar
 from marotte.runtime.avatars.store import default_name, remove_avatar
 
 REFERENCE = Path(os.environ.get("MAROTTE_REFERENCE", Path(__file__).parents[4] / "shared" / "reference"))
