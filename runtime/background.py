@@ -47,6 +47,6 @@ def read_background(value: str, width: int, height: int) -> Background:
         red, green, blue = ImageColor.getrgb(value)[:3]
     except ValueError:
         raise MarotteError(
-            f"background {value!r} is neither a colour (steelblue, #8090a0), nor a picture file, nor 'transparent', nor 'own'"
+            f"background {value!r} is neither a colour (steelblue, #8090a0), nor a picture file, 'transparent' or 'own'"
         ) from None
     return Background(colour=(red / 255, green / 255, blue / 255))

@@ -26,6 +26,8 @@ APPROXIMATIONS = ("jaw+head",)
 # What matching expression to an avatar's training may multiply it by.
 LEAST_GAIN, MOST_GAIN = 0.5, 2.0
 
+# The basis whose expressions say how far each lid is shut.
+_BLINK_BASIS = "arkit52"
 _BLINKS = (SLOT["eyeBlinkLeft"], SLOT["eyeBlinkRight"])
 
 # What a true transfer between two expression bases needs and nobody may ship.
@@ -105,9 +107,9 @@ class Bridge:
 
     camera: the picture's camera for a straight head. basis_approx: `jaw+head` lets motion of a foreign basis through
     with its expression dropped, even where there is a transfer. head_rotation: overrides the avatar's. transfer: takes
-    motion of another basis to the avatar's; no_transfer: why there is none, for the error. blink: how a head without
-    lids of its own shuts its eyes. expression_gain: factor on expression in the avatar's basis. See
-    `marotte.runtime.transfer.find`.
+    motion of another basis to the avatar's, or to arkit52 for an avatar that reads no expressions: its lids shut by the
+    blinks there; no_transfer: why there is none, for the error. blink: how a head without lids of its own shuts its
+    eyes. expression_gain: factor on expression in the avatar's basis. See `marotte.runtime.transfer.find`.
     """
 
     def __init__(
@@ -129,7 +131,8 @@ class Bridge:
         self.head_rotation = head_rotation or avatar.head_rotation
         if self.head_rotation not in HEAD_ROTATIONS:
             raise MarotteError(f"head rotation {head_rotation!r} cannot be placed: use {', '.join(HEAD_ROTATIONS)}")
-        if transfer is not None and transfer.target != avatar.basis:
+        reaches = _BLINK_BASIS if avatar.basis == NO_BASIS else avatar.basis
+        if transfer is not None and transfer.target != reaches:
             raise MarotteError(f"a transfer to {transfer.target} is not for avatar {avatar.name}, in {avatar.basis}")
         if not LEAST_GAIN <= expression_gain <= MOST_GAIN:
             raise MarotteError(f"expression gain {expression_gain:g} is not between {LEAST_GAIN:g} and {MOST_GAIN:g}")
@@ -142,6 +145,8 @@ class Bridge:
         if self.avatar.basis not in (basis, NO_BASIS):
             transfer = self._transfer_from(basis)
             lines.append(f"{basis} on {self.avatar.basis}: {self._approx}" if not transfer else transfer.describe()[0])
+        if self.avatar.basis == NO_BASIS and (transfer := self._transfer_from(basis)):
+            lines.append(f"blinks in {basis} as {transfer.target}'s through {transfer.method}")
         if self._blink is not None and not (basis == "arkit52" and self._transfer_from(basis)):
             lines.append(f"blinks as expression: arkit52 on {self.avatar.basis} through {self._blink.method}")
         if self._gain != 1:
@@ -187,7 +192,7 @@ class Bridge:
             np.maximum(actions, look_weights(eyes), out=actions)
             for side, slot in enumerate(_BLINKS):
                 actions[:, slot] = np.maximum(actions[:, slot], lids[:, side])
-        elif self.avatar.basis == NO_BASIS and motion.basis == "arkit52":
+        elif self.avatar.basis == NO_BASIS and motion.basis == _BLINK_BASIS:
             lids = np.maximum(lids, motion.expression[:, _BLINKS])
         elif self._blink is not None:
             expression, lids = self._blink.added(expression, lids), np.zeros_like(lids)

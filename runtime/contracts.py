@@ -194,6 +194,7 @@ class RenderStream:
     avatar, None where it takes any. features: the rows of audio features that it needs, where the avatar or the options
     decide that; else the renderer's `needs.features`. batch: how many frames it likes to get at once, where there are
     as many. in_flight: how many batches it works on at a time; 1 where `submit` returns only when the work is done.
+    notes: what a user should know of what the pictures show, a line each.
     lap: called with the name of each stage of a picture as it ends, by renderers that have stages; set it to time them.
     """
 
@@ -203,6 +204,7 @@ class RenderStream:
     camera: Camera | None = None
     features: FeatureNeed | None = None
     batch: int = 8
+    notes: tuple[str, ...] = ()
     in_flight: int = 1
     lap: Callable[[str], None] = staticmethod(ignore_stage)
 

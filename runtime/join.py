@@ -25,19 +25,23 @@ def features_for(need: FeatureNeed, avatar: str) -> Features:
 
 
 class FeatureJoin:
-    """Windows of feature rows around frames, as the rows come in; which rows, `FeatureNeed` says."""
+    """Windows of feature rows around frames, as the rows come in; which rows, `FeatureNeed` says.
 
-    def __init__(self, features: Features, need: FeatureNeed, fps: Fraction) -> None:
+    rest: the row [width] that stands before the start and after the end; zeros where it is not given.
+    """
+
+    def __init__(self, features: Features, need: FeatureNeed, fps: Fraction, rest: np.ndarray | None = None) -> None:
         self._stream = features.open()
         self._rate, self._width = Fraction(features.rate), features.width
         self._need, self._fps = need, fps
+        self._rest = np.zeros(self._width, np.float32) if rest is None else rest.astype(np.float32)
         self.reset()
 
     def reset(self) -> None:
         """Start a new utterance."""
         self._stream.reset()
-        self._first = min(self._need.first, 0)  # zero rows before the start
-        self._rows = np.zeros((-self._first, self._width), np.float32)
+        self._first = min(self._need.first, 0)  # rows before the start
+        self._rows = self._resting(-self._first)
         self._ended = False
 
     def close(self) -> None:
@@ -49,7 +53,7 @@ class FeatureJoin:
         self._add(self._stream.feed(samples))
 
     def finish(self) -> None:
-        """Take the end of the sound: every later window is known, padded with zero rows."""
+        """Take the end of the sound: every later window is known, padded with rows of rest."""
         self._add(self._stream.finish())
         self._ended = True
 
@@ -68,7 +72,7 @@ class FeatureJoin:
         index = rows[:, None] + self._need.first + self._need.stride * np.arange(self._need.window) - self._first
         lacking = int(index.max(initial=-1)) + 1 - len(self._rows)
         if lacking > 0:
-            self._add(np.zeros((lacking, self._width), np.float32))
+            self._add(self._resting(lacking))
         out = self._rows[index]
         drop = self._row(stop) + self._need.first - self._first
         if drop > 0:
@@ -77,6 +81,9 @@ class FeatureJoin:
 
     def _row(self, frame: int) -> int:
         return frame_tick(frame, self._fps) * self._rate.numerator // (TICK_RATE * self._rate.denominator)
+
+    def _resting(self, count: int) -> np.ndarray:
+        return np.tile(self._rest, (count, 1))
 
     def _add(self, rows: np.ndarray) -> None:
         self._rows = np.concatenate([self._rows, rows])

@@ -228,7 +228,7 @@ def render(
         seconds=float(sink.frames_written / session.fps),
         wall_seconds=time.perf_counter() - began,
         approximations=approximations,
-        notes=(*notes, *_levels(session, picture)),
+        notes=(*notes, *session.notes, *_levels(session, picture)),
     )
 
 

@@ -109,8 +109,27 @@ def retime(motion: Motion, fps: Fraction, duration: Fraction | None = None) -> M
     return concatenate([head, tail])
 
 
+def mixed(start: Motion, end: Motion, share: float) -> Motion:
+    """Return the motion `share` of the way from one to another of the same length: rotations on the sphere.
+
+    An extra that only one of them has is at rest in the other.
+    """
+    out = {}
+    for name in ("codes", *EXTRAS):
+        a, b = getattr(start, name), getattr(end, name)
+        if a is None and b is None:
+            continue
+        a, b = np.zeros_like(b) if a is None else a, np.zeros_like(a) if b is None else b
+        out[name] = a + (b - a) * np.float32(share)
+        for part in _ROTATIONS.get(name, ()):
+            out[name][:, part] = _slerp(a[:, part], b[:, part], np.full(len(a), share, np.float32))
+    return Motion(fps=end.fps, basis=end.basis, **out)
+
+
 def _slerp(start: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:
     """Return rotation vectors [T, 3] on the shortest way from start to end [T, 3]."""
-    turned = quat_slerp(rotvec_to_quat_wxyz(start), rotvec_to_quat_wxyz(end), share[:, None])
     exact = np.all(start == end, axis=1) | (share == 0)
+    if exact.all():
+        return start
+    turned = quat_slerp(rotvec_to_quat_wxyz(start), rotvec_to_quat_wxyz(end), share[:, None])
     return np.where(exact[:, None], start, quat_wxyz_to_rotvec(turned))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from marotte.errors import MarotteError
-from marotte.runtime.avatar import NO_BASIS, Avatar
+from marotte.runtime.avatar import NO_BASIS, Avatar, load_avatar
 from marotte.runtime.background import Background
 from marotte.runtime.bridge import Bridge, MotionOptions, condition
 from marotte.runtime.camera import Camera
@@ -37,6 +37,7 @@ from marotte.runtime.smoothing import MotionSmoother
 from marotte.runtime.transfer.find import Found, find_blink, find_transfer
 
 DEFAULT_FPS = Fraction(25)
+DEFAULT_FRAMING = "head"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class SessionOptions:
     height: int = 512
     fps: Fraction | None = None
     background: Background = field(default_factory=Background)
-    framing: str = "head"
+    framing: str = DEFAULT_FRAMING
     motion: MotionOptions = field(default_factory=MotionOptions)
     smooth: bool = False
     idle: IdleOptions = field(default_factory=IdleOptions)
@@ -63,6 +64,26 @@ class SessionOptions:
     expression_gain: float = 1.0
     driver: Mapping[str, Any] = field(default_factory=dict)
     renderer: Mapping[str, Any] = field(default_factory=dict)
+
+
+def open_bridge(avatar: Avatar, camera: Camera, basis: str, options: SessionOptions) -> Bridge:
+    """Return the bridge from motion of `basis` to an avatar, with what transfer the options and files allow."""
+    found, blink = Found(None), None
+    if not options.basis_approx:
+        # An avatar that reads no expressions reads blinks, and the demo head's expressions say what is one.
+        reads = avatar.basis != NO_BASIS
+        found = find_transfer(basis, avatar if reads else load_avatar("demo"), options.flame)
+        blink = find_blink(avatar, options.flame) if reads and avatar.head else None
+    return Bridge(
+        avatar,
+        camera,
+        basis_approx=options.basis_approx,
+        head_rotation=options.head_rotation,
+        transfer=found.transfer,
+        no_transfer=found.reason,
+        blink=blink,
+        expression_gain=options.expression_gain,
+    )
 
 
 class Session:
@@ -101,8 +122,13 @@ class Session:
             self._face.lap = lap
         self._speaker = driver.open(options.driver)
         self.fps = options.fps or self._face.fps or avatar.fps or DEFAULT_FPS
+        if self._face.camera is not None and options.framing != DEFAULT_FRAMING:
+            raise MarotteError(
+                f"avatar {avatar.name} is drawn by {avatar.renderer} with a camera of its own: leave out --framing "
+                f"{options.framing}"
+            )
         camera = self._face.camera or avatar.framing(options.framing).camera(self._face.width, self._face.height)
-        self.bridge = self._bridge(camera)
+        self.bridge = open_bridge(avatar, camera, driver.basis, options)
         self.bridge.check(driver.basis)
         self._smoother = MotionSmoother() if options.smooth and not driver.smooths else None
         self._retimer = Retimer(self.fps)
@@ -120,6 +146,11 @@ class Session:
     def appetite(self) -> int:
         """How many frames at a time keep the renderer busy."""
         return self._face.batch * self._face.in_flight
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of what the pictures show."""
+        return self._face.notes
 
     @property
     def expression_level(self) -> float:
@@ -197,23 +228,6 @@ class Session:
         self._face.close()
         if self._join:
             self._join.close()
-
-    def _bridge(self, camera: Camera) -> Bridge:
-        options = self.options
-        found, blink = Found(None), None
-        if not options.basis_approx and self.avatar.basis != NO_BASIS:
-            found = find_transfer(self._driver.basis, self.avatar, options.flame)
-            blink = find_blink(self.avatar, options.flame) if self.avatar.head else None
-        return Bridge(
-            self.avatar,
-            camera,
-            basis_approx=options.basis_approx,
-            head_rotation=options.head_rotation,
-            transfer=found.transfer,
-            no_transfer=found.reason,
-            blink=blink,
-            expression_gain=options.expression_gain,
-        )
 
     def _start(self) -> None:
         self._samples = 0

@@ -47,6 +47,11 @@ def test_the_page_of_rasterizers_runs(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+def test_the_page_of_gaussian_talker_runs(tmp_path):
+    result = run("\n".join(blocks("docs/gaussian-talker.md", "python")), tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_page_of_conventions_knows_every_format_and_figure():
     page = (ROOT / "docs" / "conventions.md").read_text(encoding="utf-8")
     for name in FORMATS:

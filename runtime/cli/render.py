@@ -83,5 +83,5 @@ def run(arguments: argparse.Namespace) -> None:
     width, height = report.size
     print(
         f"{report.path}: {report.frames} frames, {report.seconds:.2f} s at {width}x{height} and "
-        f"{float(report.fps):g} fps, made in {report.wall_seconds:.1f} s ({report.speed:.1f} times real time)"
+        f"{float(report.fps):g} fps, made in {report.wall_seconds:.1f} s ({report.speed:.2g} times real time)"
     )

@@ -79,5 +79,5 @@ def test_pictures_that_cannot_be_read(tmp_path):
 
 @pytest.mark.parametrize("value", ["", "bleu", "#12", "rgb(1,2)", "missing.png", "/", "x" * 5000, "a\nb", "nul\0"])
 def test_nonsense(value):
-    with pytest.raises(MarotteError, match=r"is neither a colour .*, nor a picture file, nor 'transparent'"):
+    with pytest.raises(MarotteError, match=r"is neither a colour .*, nor a picture file, 'transparent' or 'own'"):
         read_background(value, 8, 4)

@@ -9,7 +9,7 @@ import pytest
 
 from marotte.errors import MarotteError
 from marotte.runtime.arkit import ACTIONS, JAW_OPEN, SLOT, jaw_rotation, look_weights
-from marotte.runtime.avatar import Avatar
+from marotte.runtime.avatar import NO_BASIS, Avatar
 from marotte.runtime.bridge import Bridge, MotionOptions, condition, expression_level, expression_match
 from marotte.runtime.camera import facing_camera
 from marotte.runtime.motion import Motion
@@ -219,3 +219,40 @@ def test_expression_gain_acts_on_the_avatars_basis_and_is_labelled(transfer):
     assert Bridge(AVATAR, CAMERA, expression_gain=2).head_state(strong).expression[:, : len(ACTIONS)].max() == 1
     with pytest.raises(MarotteError, match="expression gain 3 is not between"):
         Bridge(AVATAR, CAMERA, expression_gain=3)
+
+
+# --- avatars that read no expressions ---------------------------------------------------------------------------------
+
+DEAF = replace(AVATAR, basis=NO_BASIS, expressions=0, head_rotation="root")
+
+
+@pytest.fixture
+def to_actions(transfer) -> Transfer:
+    """FLAME's first coefficients are ARKit's actions."""
+    return replace(transfer, source="flame2020", target="arkit52", expression=np.eye(52, 100))
+
+
+def test_lids_of_an_avatar_without_a_basis():
+    codes = np.zeros((3, 106), np.float32)
+    codes[1, SLOT["eyeBlinkLeft"]] = 0.7
+    lids = np.array([[0, 0], [0.5, 0.5], [1, 0.2]])
+    state = Bridge(DEAF, CAMERA).head_state(Motion(codes, 25, "arkit52", eyelids=lids))
+    assert np.allclose(state.eyelids, [[0, 0], [0.7, 0.5], [1, 0.2]]) and state.expression.shape == (3, 0)
+    flame = Bridge(DEAF, CAMERA)
+    flame.check("flame2020")
+    assert np.allclose(flame.head_state(Motion(codes, 25, "flame2020", eyelids=lids)).eyelids, lids)
+    assert flame.approximations("flame2020") == ()
+
+
+def test_blinks_in_flame_shut_the_lids_through_a_transfer(to_actions):
+    bridge = Bridge(DEAF, CAMERA, transfer=to_actions)
+    codes = np.zeros((2, 106), np.float32)
+    codes[0, SLOT["eyeBlinkRight"]] = 0.9
+    codes[0, SLOT["jawForward"]] = 0.4
+    lids = np.array([[0.3, 0], [0, 0]])
+    state = bridge.head_state(Motion(codes, 25, "flame2020", eyelids=lids))
+    assert np.allclose(state.eyelids, [[0.3, 0.9], [0, 0]]) and state.expression.shape == (2, 0)
+    assert bridge.approximations("flame2020") == ("blinks in flame2020 as arkit52's through 3 landmarks",)
+    assert bridge.approximations("arkit52") == ()
+    with pytest.raises(MarotteError, match="a transfer to flame2020 is not for avatar test"):
+        Bridge(DEAF, CAMERA, transfer=replace(to_actions, source="arkit52", target="flame2020"))

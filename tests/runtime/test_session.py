@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from marotte.errors import MarotteError
 from marotte.runtime import join as join_module
+from marotte.runtime.camera import facing_camera
 from marotte.runtime.clock import frame_ticks
 from marotte.runtime.contracts import FeatureNeed, Needs
 from marotte.runtime.idle import IdleOptions
@@ -105,6 +106,18 @@ def test_the_original_sounds_length_decides(avatar, loudness, bars):
     session.reset()
     ticks, _ = pictures(session, [], duration=Fraction(2))
     assert len(ticks) == 50
+
+
+def test_a_renderer_with_a_camera_of_its_own_has_one_framing(avatar, loudness, bars):
+    class Fixed(bars):
+        def open(self, avatar, options):
+            stream = super().open(avatar, options)
+            stream.camera = facing_camera((0, 0, 0), 1.0, 0.4, (8, 8))
+            return stream
+
+    Session(loudness(), Fixed(), avatar, options())
+    with pytest.raises(MarotteError, match="with a camera of its own: leave out --framing bust"):
+        Session(loudness(), Fixed(), avatar, replace(options(), framing="bust"))
 
 
 def test_frames_come_as_soon_as_they_are_decided(avatar, loudness, bars):
