@@ -4,7 +4,6 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 
 from marotte.errors import MarotteError, MarotteWarning, unknown_name
 from marotte.models.artalk.frames import HOP
+from marotte.runtime.compiling import compiling
 
 if TYPE_CHECKING:
     from marotte.models.artalk import ARTalk, ChunkState
@@ -71,7 +71,7 @@ class Engine:
 
         results: list[tuple[np.ndarray, ChunkState]] = []
         for some in _batches(len(states)):
-            with self._lock, self._compiling():
+            with self._lock, compiling("ARTalk", self.options.compile):
                 motion, after = self.model.step(ChunkState.stack(states[some]), self._chunks(chunks[some]))
                 results += zip(motion.float().cpu().numpy(), after.split(), strict=True)
         return results
@@ -82,7 +82,7 @@ class Engine:
 
         results: list[np.ndarray] = []
         for some in _batches(len(states)):
-            with self._lock, self._compiling():
+            with self._lock, compiling("ARTalk", self.options.compile):
                 features = self.model.encode_audio(self._chunks(sounds[some]))
                 motion, _ = self.model.decode_chunk(ChunkState.stack(states[some]), features)
                 results.extend(motion.float().cpu().numpy())
@@ -91,19 +91,6 @@ class Engine:
     def warm_up(self) -> None:
         """Run once on silence."""
         self.step([self.start(None)], [np.zeros(HOP, np.float32)])
-
-    @contextmanager
-    def _compiling(self) -> Iterator[None]:
-        """Say in one line where torch.compile, which works at the first call, cannot."""
-        try:
-            yield
-        except Exception as error:  # torch's compiler has dozens of its own
-            if not self.options.compile or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise
-            why = " ".join(str(error).split())[:160]
-            raise MarotteError(
-                f"torch cannot compile ARTalk here ({why}): install a C++ compiler (g++), or leave out compile"
-            ) from error
 
     def _chunks(self, chunks: Sequence[np.ndarray]) -> Any:
         padded = np.zeros((len(chunks), self.chunk_samples), np.float32)

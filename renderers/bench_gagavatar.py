@@ -6,7 +6,6 @@ far half precision is off does, so that is only a hint; it is of pictures that u
 
 import math
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from importlib.util import find_spec
@@ -22,10 +21,10 @@ from marotte.renderers.devices import choose_device
 from marotte.renderers.gagavatar import GAGAvatarRenderer
 from marotte.renderers.rasterizers.scenes import PLANE_VERTICES, plane_scene
 from marotte.runtime.background import Background
-from marotte.runtime.bench import Case, Lap, Request
+from marotte.runtime.bench import Case, Lap, Request, draw_all
 from marotte.runtime.camera import facing_camera
 from marotte.runtime.clock import frame_ticks
-from marotte.runtime.contracts import Drive, Pending, RenderOptions
+from marotte.runtime.contracts import Drive, RenderOptions
 from marotte.runtime.head import HeadState
 
 if TYPE_CHECKING:
@@ -124,18 +123,11 @@ def _on_cuda(
         exact = precision == "float32" and not compiled
         facts = {} if exact else _deviation(stream)
         renderer, drives = GAGAvatarRenderer(), [_drive(stream, first, batch) for first in range(0, frames, batch)]
-        under_way = 1 if batch == 1 else stream.in_flight
         torch.cuda.reset_peak_memory_stats()
 
         def call(lap: Lap) -> Mapping[str, float]:
             stream.reset()
-            pending: deque[Pending] = deque()
-            for drive in drives:
-                if len(pending) == under_way:
-                    pending.popleft().result()
-                pending.append(renderer.submit([(stream, drive)]))
-            for work in pending:
-                work.result()
+            draw_all(renderer, stream, drives)
             return {**facts, "peak GB": torch.cuda.max_memory_allocated() / 1e9}
 
         return call

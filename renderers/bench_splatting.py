@@ -1,6 +1,5 @@
 """Benchmark cases of the SplattingAvatar renderer, from head states to bytes on the host: on the CPU, and on CUDA."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -15,10 +14,10 @@ from marotte.renderers.rasterizers.backends import BACKENDS, backend, why_not
 from marotte.renderers.splatting_avatar import SplattingAvatarRenderer, SplattingStream
 from marotte.runtime.avatar import Avatar, load_avatar
 from marotte.runtime.background import Background
-from marotte.runtime.bench import Case, Lap, Request
+from marotte.runtime.bench import Case, Lap, Request, draw_all
 from marotte.runtime.bridge import Bridge
 from marotte.runtime.clock import frame_ticks
-from marotte.runtime.contracts import Drive, Pending, RenderOptions, RenderStream
+from marotte.runtime.contracts import Drive, RenderOptions, RenderStream
 from marotte.runtime.motion import HEAD, JAW, Motion
 from marotte.runtime.splats import avatar_head, avatar_splats
 
@@ -86,16 +85,9 @@ def _on_cuda(size: int, rasterizer: str, batch: int, frames: int) -> Callable[[]
             TorchAvatar(head, splats, "cuda", painter(rasterizer)), RenderOptions(size, size)
         )
         drives = [_drive(avatar, size, first, batch) for first in range(0, frames, batch)]
-        under_way = 1 if batch == 1 else stream.in_flight
 
         def call(lap: Lap) -> None:
-            pending: deque[Pending] = deque()
-            for drive in drives:
-                if len(pending) == under_way:
-                    pending.popleft().result()
-                pending.append(renderer.submit([(stream, drive)]))
-            for work in pending:
-                work.result()
+            draw_all(renderer, stream, drives)
 
         return call
 

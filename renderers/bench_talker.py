@@ -4,7 +4,6 @@ The network has the published size and seeded weights, and moves the Gaussians o
 depends on neither.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from importlib.util import find_spec
@@ -19,9 +18,9 @@ from marotte.renderers.gaussian_talker import CpuStream, DeviceStream, GaussianT
 from marotte.renderers.rasterizers.scenes import head_scene
 from marotte.runtime.avatar import NO_BASIS, Avatar
 from marotte.runtime.background import Background
-from marotte.runtime.bench import Case, Lap, Request
+from marotte.runtime.bench import Case, Lap, Request, draw_all
 from marotte.runtime.clock import frame_ticks
-from marotte.runtime.contracts import Drive, Pending, RenderOptions
+from marotte.runtime.contracts import Drive, RenderOptions
 from marotte.runtime.head import HeadState
 from marotte.runtime.recording import FPS, Recording, camera_of
 from marotte.runtime.talker_features import PHONES
@@ -112,16 +111,9 @@ def _on_cuda(
         talker = DeviceTalker(lambda device: made_up_person(size, device, precision), "cuda", painter(rasterizer))
         stream = DeviceStream(talker, _AVATAR, RenderOptions(size, size), "recorded")
         drives = [_drive(stream, first, batch) for first in range(0, frames, batch)]
-        under_way = 1 if batch == 1 else stream.in_flight
 
         def call(lap: Lap) -> None:
-            pending: deque[Pending] = deque()
-            for drive in drives:
-                if len(pending) == under_way:
-                    pending.popleft().result()
-                pending.append(renderer.submit([(stream, drive)]))
-            for work in pending:
-                work.result()
+            draw_all(renderer, stream, drives)
 
         return call
 

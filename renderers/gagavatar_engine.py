@@ -28,6 +28,7 @@ from marotte.renderers.rasterizers.cpu import Workspace as CpuWorkspace
 from marotte.renderers.rasterizers.published import PublishedSettings
 from marotte.renderers.rasterizers.triton_backend import Ticket, Workspace, draw_batch
 from marotte.runtime.camera import Camera
+from marotte.runtime.compiling import compiling
 
 # Pictures drawn at once on CUDA, where there is memory for them: bytes of one, at most so much of what is free.
 _MOST_FRAMES, _FRAME_BYTES, _SHARE = 32, 500 << 20, 0.5
@@ -95,7 +96,7 @@ class Engine:
         """
         # A picture whose channels lie together is what convolutions are fastest with.
         given = pictures.permute(0, 3, 1, 2)
-        with self._compiling(), full_float32(self.device):
+        with compiling("GAGAvatar", self.options.compile), full_float32(self.device):
             if self._graphs is not None:
                 return self._graphs(given, noise)
             return self._upsampler(given, noise)
@@ -153,19 +154,6 @@ class Engine:
             else:
                 with torch.cuda.device(self.device), torch.cuda.stream(self._stream):
                     yield
-
-    @contextmanager
-    def _compiling(self) -> Iterator[None]:
-        """Say in one line where torch.compile, which works at the first call, cannot."""
-        try:
-            yield
-        except Exception as error:  # torch's compiler has dozens of its own
-            if not self.options.compile or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-                raise
-            why = " ".join(str(error).split())[:160]
-            raise MarotteError(
-                f"torch cannot compile GAGAvatar here ({why}): install a C++ compiler (g++), or leave out compile"
-            ) from error
 
 
 _ENGINES: WeakValueDictionary[tuple[Any, ...], Engine] = WeakValueDictionary()

@@ -11,7 +11,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import pairwise
@@ -22,6 +23,7 @@ import numpy as np
 
 import marotte
 from marotte.errors import MarotteError, unknown_name
+from marotte.runtime.contracts import Drive, Pending, Renderer, RenderStream
 from marotte.runtime.info import OPTIONAL, cores, cuda, processor
 from marotte.runtime.registry import found, load
 
@@ -29,6 +31,18 @@ FORMAT = "marotte-bench-1"
 
 # Called at the end of each stage of a frame, with its name.
 Lap = Callable[[str], None]
+
+
+def draw_all(renderer: Renderer, stream: RenderStream, drives: Sequence[Drive]) -> None:
+    """Draw batches of one stream as a session does: with others under way, where they are of several frames."""
+    pending: deque[Pending] = deque()
+    most = stream.in_flight if len(drives[0]) > 1 else 1
+    for drive in drives:
+        if len(pending) == most:
+            pending.popleft().result()
+        pending.append(renderer.submit([(stream, drive)]))
+    for work in pending:
+        work.result()
 
 
 @dataclass(frozen=True)

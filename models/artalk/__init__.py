@@ -6,23 +6,16 @@
 
 from typing import TYPE_CHECKING, Any
 
-from marotte.errors import MarotteError
 from marotte.models.artalk.config import ARTalkConfig, Wav2VecConfig
 from marotte.models.artalk.frames import frame_count, streaming_frame_count
+from marotte.models.lazy import lazy_name
 
 if TYPE_CHECKING:
     from marotte.models.artalk.network import ARTalk, ChunkState, Codes
 
 __all__ = ["ARTalk", "ARTalkConfig", "ChunkState", "Codes", "Wav2VecConfig", "frame_count", "streaming_frame_count"]
+_MODULES = dict.fromkeys(("ARTalk", "ChunkState", "Codes"), "network")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("ARTalk", "ChunkState", "Codes"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        from marotte.models.artalk import network
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MarotteError("ARTalk needs torch, which is not installed: pip install 'marotte[artalk]'") from None
-    return getattr(network, name)
+    return lazy_name(__name__, _MODULES, name, "ARTalk", "artalk")

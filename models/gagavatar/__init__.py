@@ -6,8 +6,8 @@ when the network is first asked for.
 
 from typing import TYPE_CHECKING, Any
 
-from marotte.errors import MarotteError
 from marotte.models.gagavatar.config import GAGAvatarConfig
+from marotte.models.lazy import lazy_name
 
 if TYPE_CHECKING:
     from marotte.models.gagavatar.camera import RasterizerCamera, driven_transform, rasterizer_camera
@@ -40,13 +40,4 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    try:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise MarotteError("GAGAvatar needs torch, which is not installed: pip install 'marotte[gagavatar]'") from None
+    return lazy_name(__name__, _MODULES, name, "GAGAvatar", "gagavatar")

@@ -6,9 +6,9 @@ and which is imported when the network is first asked for.
 
 from typing import TYPE_CHECKING, Any
 
-from marotte.errors import MarotteError
 from marotte.models.gaussian_talker.config import TalkerConfig
 from marotte.models.gaussian_talker.folder import ModelFolder, find_model, read_cfg_args
+from marotte.models.lazy import lazy_name
 
 if TYPE_CHECKING:
     from marotte.models.gaussian_talker.camera import camera_token
@@ -40,14 +40,4 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    try:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        wanted = "pip install 'marotte[gaussian-talker]'"
-        raise MarotteError(f"GaussianTalker needs torch, which is not installed: {wanted}") from None
+    return lazy_name(__name__, _MODULES, name, "GaussianTalker", "gaussian-talker")
