@@ -13,6 +13,9 @@ import pytest
 
 from marotte.runtime.avatar import Avatar
 
+# Before numba and torch load OpenMP: threads that spin take the processors of the tests beside them.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 LOAD = """
 from importlib.util import module_from_spec, spec_from_file_location
 spec = spec_from_file_location("interpreted", {path!r})

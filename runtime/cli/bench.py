@@ -1,4 +1,4 @@
-"""marotte bench: measure drivers, renderers, rasterizers and encoding, stage by stage; or lip sync."""
+"""marotte bench: measure drivers, renderers, rasterizers and encoding, stage by stage; lip sync; a live server."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from marotte.runtime.cli import bench_lipsync
+from marotte.runtime.cli import bench_lipsync, bench_live
 
 if TYPE_CHECKING:
     from marotte.runtime.bench import Result
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command's arguments."""
     bench_lipsync.add_arguments(parser)
+    bench_live.add_arguments(parser)
     parser.add_argument("--only", default="", metavar="WORD", help="only what has this in its name: line, encode, ...")
     parser.add_argument("--sizes", default="512", help="of square pictures, comma separated (512)")
     parser.add_argument("--gaussians", default="20000,60000", help="in scenes, comma separated (20000,60000)")
@@ -32,6 +33,10 @@ def run(arguments: argparse.Namespace) -> None:
         bench_lipsync.run(arguments)
         return
     bench_lipsync.check_unused(arguments)
+    if arguments.live:
+        bench_live.run(arguments)
+        return
+    bench_live.check_unused(arguments)
     from marotte.errors import MarotteError
     from marotte.runtime.bench import Request, all_cases, measure, read_report, report, speedups
     from marotte.runtime.compiled import prepare

@@ -1,0 +1,88 @@
+"""H.264 for live pictures: one picture in, its packet out, at once.
+
+libx264 without look-ahead or B-frames. One encoder serves all viewers of a session; one that joins or has lost
+something asks for a key frame. Why our own and not aiortc's: FINDINGS, "WebRTC" (1.4 ms a frame against 10 to 13).
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from marotte.errors import MarotteError
+from marotte.runtime.clock import TICK_RATE
+
+# Seconds between key frames that nobody asked for.
+_KEY_EVERY_S = 2.0
+# Bits of a pixel, enough for a head on a plain background at a high rate, and the least for a picture.
+_BITS_PER_PIXEL, _LEAST_BITRATE = 0.16, 400_000
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedPicture:
+    """A packet: annex B H.264. tick: of its frame; key: whether it can be decoded without those before. made: when,
+    seconds of the session's clock."""
+
+    data: bytes
+    tick: int
+    key: bool
+    made: float = 0.0
+
+
+class H264Encoder:
+    """width, height: of the pictures; odd ones get a row or column more. bitrate: the most, bits a second."""
+
+    def __init__(self, width: int, height: int, fps: Fraction, bitrate: int | None = None) -> None:
+        try:
+            import av
+        except ImportError as error:
+            raise MarotteError("live video needs PyAV: pip install 'marotte[live]'") from error
+        self.width, self.height = width + width % 2, height + height % 2
+        usual = round(self.width * self.height * float(fps) * _BITS_PER_PIXEL)
+        rate = max(bitrate or usual, _LEAST_BITRATE)
+        codec = av.CodecContext.create("libx264", "w")
+        assert isinstance(codec, av.VideoCodecContext)
+        codec.width, codec.height, codec.pix_fmt = self.width, self.height, "yuv420p"
+        codec.time_base, codec.framerate = Fraction(1, TICK_RATE), fps
+        codec.thread_count = 1
+        codec.options = {
+            "preset": "ultrafast",
+            "tune": "zerolatency",
+            "profile": "baseline",
+            "crf": "20",
+            "maxrate": str(rate),
+            "bufsize": str(rate // 2),
+            "g": str(round(_KEY_EVERY_S * fps)),
+            "forced-idr": "1",
+            "x264-params": "repeat-headers=1:annexb=1:colorprim=bt709:transfer=bt709:colormatrix=bt709:range=tv",
+        }
+        self._codec: av.VideoCodecContext | None = codec
+        self._reformat: av.video.reformatter.VideoReformatter | None = av.video.reformatter.VideoReformatter()
+
+    def encode(self, pixels: np.ndarray, tick: int, *, key: bool = False) -> list[EncodedPicture]:
+        """Return the packets, one as a rule, of a picture [h, w, 3] uint8 that starts at `tick`."""
+        import av
+        from av.video.reformatter import ColorRange, Colorspace
+
+        if self._codec is None or self._reformat is None:
+            raise MarotteError("the encoder is closed")
+        height, width = pixels.shape[:2]
+        if (width, height) != (self.width, self.height):
+            pixels = np.pad(pixels, ((0, self.height - height), (0, self.width - width), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+        frame = self._reformat.reformat(
+            frame,
+            format="yuv420p",
+            src_colorspace=Colorspace.ITU709,
+            dst_colorspace=Colorspace.ITU709,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            threads=1,
+        )
+        frame.pts, frame.time_base = tick, Fraction(1, TICK_RATE)
+        frame.pict_type = av.video.frame.PictureType.I if key else av.video.frame.PictureType.NONE
+        return [EncodedPicture(bytes(p), int(p.pts or 0), bool(p.is_keyframe)) for p in self._codec.encode(frame)]
+
+    def close(self) -> None:
+        """Give its memory and threads back."""
+        self._codec = self._reformat = None

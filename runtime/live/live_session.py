@@ -1,0 +1,356 @@
+"""LiveSession: one face that is live: its speech, its picture, its viewers, on one clock.
+
+The studio's threads call it: `pace` takes what is due, `shot` hands a frame to the renderer, `rendered` and `encode`
+take it on. Sound never waits for a picture; of pictures only the newest is ever worked on.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from marotte.errors import MarotteError
+from marotte.runtime.avatar import Avatar, load_avatar
+from marotte.runtime.background import Background, read_background
+from marotte.runtime.bridge import MotionOptions
+from marotte.runtime.clock import TICK_RATE, as_fps, frame_tick
+from marotte.runtime.contracts import Drive, Driver, FeatureNeed, Features, Renderer, RenderOptions, RenderStream
+from marotte.runtime.idle import IdleOptions
+from marotte.runtime.join import features_for
+from marotte.runtime.live.counter import draw_counter
+from marotte.runtime.live.encode import H264Encoder
+from marotte.runtime.live.face import Face
+from marotte.runtime.live.limits import Limits
+from marotte.runtime.live.metrics import Metrics
+from marotte.runtime.live.pace import Clock
+from marotte.runtime.live.segment import Segment
+from marotte.runtime.live.speaker import CUSHION_S, Event, Finished, RanDry, Speaker, Started
+from marotte.runtime.live.turn import Turn
+from marotte.runtime.live.viewing import Picture, Sound, Viewer
+from marotte.runtime.session import SessionOptions, open_bridge
+
+# A clock that is found so far behind stood still with the machine; what was missed is not made up for.
+_STALL_S = 0.25
+# Sound of the packets of a live source.
+_PACKET_S = 0.02
+# The threads of a studio that work for its sessions.
+THREADS = ("drive", "render", "encode")
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """What a session is opened with. driver_options, renderer_options: passed on by name. counter: paints each frame's
+    number into the picture, for measurements. bitrate: the most, bits a second."""
+
+    avatar: str = "demo"
+    driver: str = "viseme"
+    width: int = 512
+    height: int = 512
+    fps: Fraction = Fraction(30)
+    background: str | Background | None = None
+    framing: str = "head"
+    expressiveness: float = 1.0
+    head_motion: float = 1.0
+    idle: float = 1.0
+    seed: int = 0
+    flame: str | None = None
+    driver_options: dict[str, Any] = field(default_factory=dict)
+    renderer_options: dict[str, Any] = field(default_factory=dict)
+    counter: bool = False
+    bitrate: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fps", as_fps(self.fps))
+        if self.fps > 60:
+            raise MarotteError(f"{float(self.fps):g} frames a second are more than live pictures have: give 1 to 60")
+
+
+@dataclass(frozen=True)
+class Closed:
+    """The session is over. reason: in words."""
+
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """A frame to be drawn. born, due: when its sound came in, and when it was to be shown."""
+
+    drive: Drive
+    generation: int
+    born: float
+    due: float
+    speech: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    shot: Shot
+    pixels: np.ndarray
+    at: float
+
+
+class LiveSession:
+    """One live face. on_event: called for each event, on the pacing thread. wake: called with the name of the thread
+    (`drive`, `render`, `encode`) that has something to do."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: LiveSettings,
+        driver: Driver,
+        renderer: Renderer,
+        clock: Clock,
+        *,
+        limits: Limits | None = None,
+        metrics: Metrics | None = None,
+        on_event: Callable[[Event | Closed], None] | None = None,
+        wake: Callable[[str], None] = lambda thread: None,
+    ) -> None:
+        self.name, self.settings, self.clock = name, settings, clock
+        self.limits, self.metrics = limits or Limits(), Metrics(metrics)
+        self.driver, self.renderer = driver, renderer
+        self.on_event, self._wake = on_event or _nobody, wake
+        self.avatar: Avatar = load_avatar(settings.avatar)
+        background = settings.background or self.avatar.background
+        if isinstance(background, str):
+            background = read_background(background, settings.width, settings.height)
+        if background.transparent:
+            raise MarotteError("live pictures cannot be transparent: give a colour or a picture as background")
+        self.stream = renderer.open(
+            self.avatar, RenderOptions(settings.width, settings.height, extra=settings.renderer_options)
+        )
+        self.size = self.stream.width, self.stream.height  # of its pictures
+        self.fps = settings.fps
+        self._need = self.stream.features or renderer.needs.features
+        self._features = features_for(self._need, self.avatar.name) if self._need else None
+        if self._features and not np.isfinite(self._features.lookahead):
+            raise MarotteError(
+                f"avatar {self.avatar.name}: its audio features need the whole sound, so they are not live: use "
+                "--normalise running, or --features phones for an avatar that was trained on them"
+            )
+        self._rest = _rest(self._features, self._need) if self._features and self._need else None
+        camera = self.stream.camera or self.avatar.framing(settings.framing).camera(
+            self.stream.width, self.stream.height
+        )
+        bridge = open_bridge(self.avatar, camera, driver.basis, SessionOptions(flame=settings.flame))
+        bridge.check(driver.basis)
+        self.face = Face(
+            bridge,
+            driver.basis,
+            self.fps,
+            motion=MotionOptions(expressiveness=settings.expressiveness, head_motion=settings.head_motion),
+            idle=IdleOptions(settings.idle, settings.seed),
+            background=background,
+            rest=None if self._rest is None or self._need is None else np.tile(self._rest, (self._need.window, 1)),
+        )
+        self.speaker = Speaker(self._turn, self.fps, now=clock.now, wake=lambda: wake("drive"), limits=self.limits)
+        self.encoder: H264Encoder | None = None
+        self.cost = 0.0  # seconds of the renderer for a frame, a running mean
+        self.opened = self.used = clock.now()
+        self._start: float | None = None
+        self._frame = 0
+        self._ticks = 0
+        self._lock = threading.Lock()
+        self._viewers: list[Viewer] = []
+        self._shot: Shot | None = None
+        self._drawn: _Drawn | None = None
+        self._sent_at: float | None = None
+        self.closed = False
+        self._held = set(THREADS)
+
+    def watch(self, viewer: Viewer) -> None:
+        """Let a viewer have what is heard and seen from now on. Raises MarotteError where there are enough."""
+        with self._lock:
+            if len(self._viewers) >= self.limits.viewers:
+                raise MarotteError(f"session {self.name} has {len(self._viewers)} viewers, the limit `viewers`")
+            self._viewers = [*self._viewers, viewer]
+        self.touch()
+
+    def leave(self, viewer: Viewer) -> None:
+        """Let a viewer have nothing any more."""
+        with self._lock:
+            self._viewers = [each for each in self._viewers if each is not viewer]
+        self.touch()
+
+    def touch(self) -> None:
+        """Say that somebody uses it."""
+        self.used = self.clock.now()
+
+    def expired(self) -> str:
+        """Return why it is to be closed, empty where it is not."""
+        now = self.clock.now()
+        if now - self.opened > self.limits.session_s:
+            return f"it lasted {now - self.opened:.0f} s, the limit session_s"
+        if not self._viewers and now - self.used > self.limits.idle_s:
+            return f"nobody used it for {now - self.used:.0f} s, the limit idle_s"
+        return ""
+
+    # The pacing thread's.
+
+    def next_due(self) -> float:
+        """Return when its next frame is due, seconds of the clock."""
+        if self._start is None:
+            self._start = self.clock.now()
+        return self._start + frame_tick(self._frame, self.fps) / TICK_RATE
+
+    def time_of(self, tick: int) -> float:
+        """Return when a tick of its sound is due, seconds of the clock."""
+        return (self.opened if self._start is None else self._start) + tick / TICK_RATE
+
+    def pace(self) -> None:
+        """Take all frames that are due: their sound goes out, the newest is to be drawn, the others were late."""
+        now = self.clock.now()
+        behind = now - self.next_due()
+        assert self._start is not None
+        if behind > _STALL_S:
+            self._start += behind
+            self.metrics.count("stalls")
+        taken: list[tuple[Segment, float]] = []
+        while (due := self.next_due()) <= now:
+            segment = self.speaker.take()
+            taken.append((segment, due))
+            self._frame += 1
+            sound = Sound(self._ticks, segment.sound)
+            self._ticks += len(segment.sound)
+            for viewer in self._viewers:
+                viewer.hear(sound)
+        for event in self.speaker.events():
+            self._tell(event)
+        for index, (segment, due) in enumerate(taken):
+            if index < len(taken) - 1 or not self._viewers:
+                self.face.skip(segment)
+                self.metrics.count("dropped_late" if self._viewers else "unwatched")
+                continue
+            shot = Shot(self.face.drive(segment), segment.generation, segment.born, due, bool(segment.turn))
+            if segment.turn:
+                self.metrics.delay("motion", now - segment.born)
+                self.touch()
+            with self._lock:
+                late, self._shot = self._shot, shot
+            if late:
+                self.metrics.count("dropped_render")
+            self._wake("render")
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self.metrics.count("turns")
+        elif isinstance(event, RanDry):
+            self.metrics.count("ran_dry")
+        elif isinstance(event, Finished) and event.reason == "interrupted":
+            self.metrics.count("interrupted")
+        self.on_event(event)
+
+    # The rendering thread's.
+
+    def shot(self) -> Shot | None:
+        """Take the frame that is to be drawn."""
+        with self._lock:
+            shot, self._shot = self._shot, None
+        return shot
+
+    def rendered(self, shot: Shot, pixels: np.ndarray, seconds: float) -> None:
+        """Take a shot's picture [h, w, 3] uint8; seconds: what it cost."""
+        now = self.clock.now()
+        self.cost = seconds if self.cost == 0 else self.cost + 0.05 * (seconds - self.cost)
+        self.metrics.delay("render", now - shot.due)
+        with self._lock:
+            late, self._drawn = self._drawn, _Drawn(shot, pixels, now)
+        if late:
+            self.metrics.count("dropped_encode")
+        self._wake("encode")
+
+    # The encoding thread's.
+
+    def encode(self) -> bool:
+        """Encode the picture that waits and hand it to the viewers; return whether there was one."""
+        with self._lock:
+            drawn, self._drawn, viewers = self._drawn, None, self._viewers
+        if drawn is None or self.closed:
+            return False
+        if drawn.shot.generation < self.speaker.generation:
+            self.metrics.count("dropped_interrupted")
+            return True
+        tick, pixels = int(drawn.shot.drive.ticks[0]), drawn.pixels
+        if self.settings.counter:
+            pixels = draw_counter(pixels, tick)
+        packets = []
+        if any(viewer.kind == "h264" for viewer in viewers):
+            if self.encoder is None:
+                self.encoder = H264Encoder(*self.size, self.fps, self.settings.bitrate)
+            key = any(viewer.wants_key for viewer in viewers)
+            for viewer in viewers:
+                viewer.wants_key = False
+            packets = self.encoder.encode(pixels, tick, key=key)
+        now = self.clock.now()
+        self.metrics.delay("encode", now - drawn.at)
+        if self._sent_at is not None:
+            self.metrics.delay("interval", now - self._sent_at)
+        self._sent_at = now
+        if drawn.shot.speech:
+            self.metrics.delay("total", now - drawn.shot.born)
+        self.metrics.count("frames")
+        for viewer in viewers:
+            for packet in packets if viewer.kind == "h264" else [Picture(tick, pixels)]:
+                viewer.see(replace(packet, made=now))
+        return True
+
+    def close(self, reason: str = "closed") -> None:
+        """End it; once. What it holds is given back by the threads that use it: `release`."""
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            self._viewers, self._shot, self._drawn = [], None, None
+        self.speaker.close()
+        self.on_event(Closed(reason))
+        for thread in THREADS:
+            self._wake(thread)
+
+    def release(self, thread: str) -> bool:
+        """Give back what a thread of `THREADS` uses, on it; return whether all is given back."""
+        if thread in self._held:
+            self._held.discard(thread)
+            if thread == "drive":
+                self.speaker.work()
+            elif thread == "render":
+                self.stream.close()
+                self.stream = RenderStream()  # whoever still knows the session does not hold its memory
+            elif self.encoder:
+                self.encoder.close()
+            if not self._held:
+                self.on_event = _nobody  # who listens holds the session: its memory would wait for the collector
+        return not self._held
+
+    def _turn(self, name: str, generation: int, rate: int, stream: bool) -> Turn:
+        self.metrics.begin_turn()
+        target = self.driver.lookahead + self.driver.chunk + CUSHION_S + 3 * _PACKET_S
+        if self._features:
+            target = max(target, self._features.lookahead + CUSHION_S + 3 * _PACKET_S)
+        return Turn(
+            name,
+            generation,
+            self.driver,
+            self.fps,
+            rate=rate,
+            options=self.settings.driver_options,
+            features=self._features,
+            need=self._need,
+            rest=self._rest,
+            follow=target if stream else None,
+        )
+
+
+def _nobody(event: Event | Closed) -> None:
+    """Tell nobody."""
+
+
+def _rest(features: Features, need: FeatureNeed) -> np.ndarray:
+    """Return the row [width] that the features give in the middle of long silence."""
+    stream = features.open()
+    rows = np.concatenate([stream.feed(np.zeros(3 * 16000, np.float32)), stream.finish()])
+    stream.close()
+    return rows[len(rows) // 2]

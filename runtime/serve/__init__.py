@@ -1,0 +1,1 @@
+"""Serve: live sessions over HTTP, WebSocket and WebRTC."""

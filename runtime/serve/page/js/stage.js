@@ -1,0 +1,124 @@
+/**
+ * The picture and what lies over it: layers that fade into each other, caption, progress, what is said of sound.
+ * @module
+ */
+
+const FADE_MS = 400;
+const WORDS = {
+  connecting: "Connecting",
+  ready: "Ready",
+  listening: "Listening",
+  speaking: "Speaking",
+  interrupted: "Interrupted",
+  reconnecting: "Reconnecting",
+  busy: "Waiting for room on the server",
+  ended: "Not allowed: the address needs its token",
+};
+/** @param {string} id */
+const get = (id) => document.getElementById(id);
+
+/** The face's place on the page. */
+export class Stage {
+  #screen = get("screen");
+  #progress = get("progress");
+  #turn = null;
+
+  /** @param {import("./live.js").Live} live @param {import("./sound.js").Sound} sound */
+  constructor(live, sound) {
+    this.sound = sound;
+    live.addEventListener("state", ({ detail }) => this.#show(detail));
+    live.addEventListener("element", ({ detail }) => this.#screen.append(detail));
+    live.addEventListener("first", ({ detail }) => this.#reveal(detail));
+    live.addEventListener("freeze", ({ detail }) => this.#freeze(detail));
+    live.addEventListener("settings", () => (get("label").hidden = !live.label));
+    live.addEventListener("message", ({ detail }) => this.#follow(detail));
+    sound.addEventListener("change", () => this.#tell());
+    get("hear").addEventListener("click", () => {
+      sound.unlock();
+      sound.setMuted(false);
+    });
+    setTimeout(() => this.#tell(), 300);
+    setInterval(() => this.#advance(), 100);
+  }
+
+  /** @param {string} text over the picture; empty for none */
+  caption(text) {
+    get("caption").textContent = text;
+    get("caption").hidden = !text;
+  }
+
+  /** @param {number} share of a file that is sent, 0 to 1 */
+  sending(share) {
+    this.caption(`Sending ${Math.round(100 * share)} %`);
+  }
+
+  /** @param {string} turn @param {string} name of the file @param {number | null} seconds */
+  expect(turn, name, seconds) {
+    const before = this.#turn?.turn === turn ? this.#turn : {};
+    this.#turn = { began: null, ...before, turn, seconds };
+    this.ofFile ||= this.#turn.began !== null;
+    this.caption(name);
+  }
+
+  /** Whether what is or was said last is a file, which waits its turn: how long that takes is no latency. */
+  ofFile = false;
+
+  /** @returns {{turn: string, position: number, seconds: number | null} | null} what is being said, seconds */
+  get position() {
+    if (!this.#turn || this.#turn.began === null) return null;
+    const { turn, began, seconds } = this.#turn;
+    return { turn, position: Math.min((performance.now() - began) / 1000, seconds ?? Infinity), seconds };
+  }
+
+  #show(state) {
+    get("state").dataset.state = this.#screen.dataset.state = state;
+    get("state-text").textContent = WORDS[state];
+  }
+
+  #reveal(element) {
+    this.#screen.classList.add("alive");
+    element.classList.add("seen");
+    const older = [...this.#screen.querySelectorAll(".layer")].filter((layer) => layer !== element);
+    setTimeout(() => older.forEach((layer) => layer.remove()), FADE_MS);
+  }
+
+  /** Keep the last picture while the next connection is made. */
+  #freeze(element) {
+    const shown = element.classList.contains("seen");
+    const [width, height] = [element.videoWidth ?? element.width, element.videoHeight ?? element.height];
+    if (shown && width) {
+      const still = document.createElement("canvas");
+      Object.assign(still, { width, height, className: "layer seen" });
+      still.getContext("2d").drawImage(element, 0, 0);
+      element.replaceWith(still);
+    } else {
+      element.remove();
+    }
+  }
+
+  #follow(message) {
+    if (message.type === "started") {
+      this.ofFile = this.#turn?.turn === message.turn;
+      this.#turn = { seconds: null, ...(this.#turn?.turn === message.turn && this.#turn), turn: message.turn, began: performance.now() };
+    } else if ((message.type === "finished" && this.#turn?.turn === message.turn) || message.type === "ready") {
+      this.#turn = null;
+      this.caption("");
+    }
+  }
+
+  #advance() {
+    const now = this.position;
+    this.#progress.hidden = !now?.seconds;
+    if (now?.seconds) this.#progress.value = now.position / now.seconds;
+  }
+
+  /** Never be silent without saying so. */
+  #tell() {
+    const { sound } = this;
+    get("hear").hidden = sound.audible;
+    get("hear").lastChild.textContent = sound.blocked ? "Click to hear" : "Muted: click to hear";
+    get("mute").setAttribute("aria-pressed", String(sound.muted));
+    get("mute").lastElementChild.textContent = sound.muted ? "Muted" : "Mute";
+    get("mute-icon").setAttribute("href", `icons.svg#${sound.muted ? "muted" : "sound"}`);
+  }
+}

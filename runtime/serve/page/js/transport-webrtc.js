@@ -1,0 +1,170 @@
+/**
+ * Picture and sound by WebRTC: one offer, one answer, H.264 preferred; the browser keeps both in step.
+ * The offer has a place for a microphone from the start, so that switching it on needs no other offer.
+ * @module
+ */
+import { request, sessionPath } from "./api.js";
+
+const CONNECT_MS = 4000;
+const GATHER_MS = 1000;
+// A connection that is lost for so long is given up.
+const LOST_MS = 3000;
+// The sound's buffer grows with jitter and pictures do not follow by themselves: how often they are told to, and how
+// far at most.
+const PAIR_MS = 400;
+const MOST_BUFFER_MS = 400;
+
+/** @implements {import("./transport.js").Transport} */
+export class WebRtcTransport {
+  kind = /** @type {const} */ ("webrtc");
+  #shown = 0;
+  #closed = false;
+  #waited = [0, 0]; // seconds that samples have waited, and how many, when looked at last
+  #abort = new AbortController();
+
+  /** @param {import("./transport.js").Context} context */
+  constructor(context) {
+    this.context = context;
+    this.element = document.createElement("video");
+    Object.assign(this.element, { autoplay: true, playsInline: true, muted: !context.sound.audible, disablePictureInPicture: true });
+    this.element.className = "layer";
+    this.stream = new MediaStream();
+  }
+
+  async start() {
+    if (!("RTCPeerConnection" in window)) throw new Error("this browser has no WebRTC");
+    const connection = new RTCPeerConnection({ iceServers: this.context.iceServers });
+    this.connection = connection;
+    this.voice = connection.addTransceiver("audio", { direction: "sendrecv" });
+    this.pictures = connection.addTransceiver("video", { direction: "recvonly" });
+    preferH264(this.pictures);
+    connection.ontrack = (event) => this.stream.addTrack(event.track);
+    this.context.onElement(this.element);
+    this.element.srcObject = this.stream;
+    this.context.sound.addEventListener("change", this.#listen);
+
+    await connection.setLocalDescription(await connection.createOffer());
+    await gathered(connection);
+    const { sdp, type } = connection.localDescription;
+    const answer = await request("POST", sessionPath(this.context.session, "/offer"), { sdp, type }, this.#abort.signal);
+    await connection.setRemoteDescription(answer);
+    await this.#connected();
+    this.#listen();
+    this.#watch();
+    this.pairing = setInterval(() => this.#pair(), PAIR_MS);
+    this.context.measure?.listen(this.context.sound, new MediaStreamAudioSourceNode(this.context.sound.context, { mediaStream: this.stream }));
+    connection.onconnectionstatechange = () => this.#check();
+  }
+
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#abort.abort();
+    this.context.sound.removeEventListener("change", this.#listen);
+    clearTimeout(this.losing);
+    clearInterval(this.pairing);
+    this.connection?.close();
+    this.element.pause();
+  }
+
+  /** @param {MediaStreamTrack | null} track */
+  async setMicrophone(track) {
+    await this.voice.sender.replaceTrack(track);
+    return true;
+  }
+
+  /** @returns {Promise<import("./transport.js").TransportStats>} */
+  async stats() {
+    const all = this.connection && !this.#closed ? [...(await this.connection.getStats()).values()] : [];
+    const of = (kind) => all.find((each) => each.type === "inbound-rtp" && each.kind === kind) ?? {};
+    const [video, audio] = [of("video"), of("audio")];
+    const pair = all.find((each) => each.type === "candidate-pair" && each.nominated && each.state === "succeeded");
+    const mean = (sum, count) => (count ? (1000 * sum) / count : null);
+    const both = video.estimatedPlayoutTimestamp && audio.estimatedPlayoutTimestamp;
+    return {
+      shown: this.#shown,
+      decoded: video.framesDecoded ?? 0,
+      dropped: { decoder: video.framesDropped ?? 0, "lost packets": video.packetsLost ?? 0, freezes: video.freezeCount ?? 0 },
+      avOffsetMs: both ? audio.estimatedPlayoutTimestamp - video.estimatedPlayoutTimestamp : null,
+      jitterBufferMs: mean(video.jitterBufferDelay, video.jitterBufferEmittedCount),
+      soundBufferMs: mean(audio.jitterBufferDelay, audio.jitterBufferEmittedCount),
+      decodeMs: mean(video.totalDecodeTime, video.framesDecoded),
+      roundTripMs: pair?.currentRoundTripTime === undefined ? null : 1000 * pair.currentRoundTripTime,
+    };
+  }
+
+  // Sound comes from the element, so that the browser keeps it in step with the picture.
+  #listen = () => {
+    this.element.muted = !this.context.sound.audible;
+    this.element.play().catch(() => {
+      this.element.muted = true;
+      this.element.play().catch(() => undefined);
+    });
+  };
+
+  #watch() {
+    const next = (now, frame) => {
+      if (this.#closed) return;
+      this.#shown += 1;
+      if (this.#shown === 1) this.context.onFirst();
+      this.context.measure?.picture(this.element, Math.max(now, frame.expectedDisplayTime));
+      this.element.requestVideoFrameCallback(next);
+    };
+    this.element.requestVideoFrameCallback(next);
+  }
+
+  /** Hold pictures back for as long as sound waits. */
+  async #pair() {
+    const stats = [...(await this.voice.receiver.getStats()).values()].find((each) => each.type === "inbound-rtp");
+    const [delay, count] = [stats?.jitterBufferDelay ?? 0, stats?.jitterBufferEmittedCount ?? 0];
+    const [delayBefore, countBefore] = this.#waited;
+    this.#waited = [delay, count];
+    if (!countBefore || count === countBefore) return;
+    const waits = (1000 * (delay - delayBefore)) / (count - countBefore);
+    if (!this.#closed) this.pictures.receiver.jitterBufferTarget = Math.min(Math.max(waits, 0), MOST_BUFFER_MS);
+  }
+
+  #connected() {
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error("WebRTC could not connect")), CONNECT_MS);
+      const look = () => {
+        const state = this.connection.connectionState;
+        if (state === "connected") resolve(clearTimeout(late));
+        if (state === "failed" || state === "closed") reject(new Error("WebRTC could not connect"), clearTimeout(late));
+      };
+      this.connection.onconnectionstatechange = look;
+      this.#abort.signal.addEventListener("abort", () => reject(new Error("closed")));
+      look();
+    });
+  }
+
+  #check() {
+    clearTimeout(this.losing);
+    const state = this.connection.connectionState;
+    if (state === "failed" || state === "closed") this.#lost();
+    if (state === "disconnected") this.losing = setTimeout(() => this.#lost(), LOST_MS);
+  }
+
+  #lost() {
+    if (this.#closed) return;
+    this.close();
+    this.context.onLost("the connection broke off");
+  }
+}
+
+/** @param {RTCRtpTransceiver} transceiver */
+function preferH264(transceiver) {
+  const codecs = RTCRtpReceiver.getCapabilities?.("video")?.codecs ?? [];
+  const rank = (codec) => (codec.mimeType !== "video/H264" ? 2 : /packetization-mode=1/.test(codec.sdpFmtpLine) ? 0 : 1);
+  if (codecs.length) transceiver.setCodecPreferences?.(codecs.toSorted((a, b) => rank(a) - rank(b)));
+}
+
+/** @param {RTCPeerConnection} connection @returns {Promise<void>} when its candidates are in its description */
+function gathered(connection) {
+  return new Promise((resolve) => {
+    const late = setTimeout(resolve, GATHER_MS);
+    const look = () => connection.iceGatheringState === "complete" && resolve(clearTimeout(late));
+    connection.onicegatheringstatechange = look;
+    look();
+  });
+}

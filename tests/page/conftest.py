@@ -1,0 +1,190 @@
+"""A live server in a process of its own, and one Chromium that looks at it; both for all tests here."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CHROMIUM = "/usr/bin/chromium"
+SPEECH = Path(__file__).resolve().parents[2] / "demos" / "speech.wav"
+# Chromium as root and without a display; the autoplay rule stays as users have it.
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --use-fake-device-for-media-stream --use-fake-ui-for-media-stream "
+    f"--use-file-for-fake-audio-capture={SPEECH}"
+).split()
+READY = re.compile(r"(http://127\.0\.0\.1:\d+)/")
+# Long beyond anything that a loaded machine needs: nothing is measured by it.
+PATIENCE_MS = 20_000
+
+# The grey values of the middle of the lower face, from whatever shows the picture.
+LOOK = """
+([x0, y0, x1, y1]) => {
+  const shown = marotte.live.transport.element;
+  const [width, height] = [shown.videoWidth || shown.width, shown.videoHeight || shown.height];
+  const paper = new OffscreenCanvas(width, height).getContext("2d");
+  paper.drawImage(shown, 0, 0);
+  const [left, top] = [Math.round(x0 * width), Math.round(y0 * height)];
+  const {data} = paper.getImageData(left, top, Math.round((x1 - x0) * width), Math.round((y1 - y0) * height));
+  return Array.from({length: data.length / 4}, (_, i) => (data[4 * i] + data[4 * i + 1] + data[4 * i + 2]) / 3);
+}
+"""
+MOUTH = (0.38, 0.5, 0.62, 0.68)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker has them all: one server, one Chromium."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.xdist_group("page"))
+
+
+@contextmanager
+def serving(*options: str, port: int = 0) -> Iterator[str]:
+    """Run `marotte live`; give its address once it is ready."""
+    command = [sys.executable, "-m", "marotte", "live", "--port", str(port), "--threads", "1", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        assert server.stdout
+        lines = []
+        try:
+            for line in server.stdout:
+                lines.append(line)
+                if "ready" in line:
+                    break
+            found = READY.search("".join(lines))
+            assert found, "".join(lines)
+            # What it says later is read, or it would have to wait.
+            threading.Thread(target=server.stdout.read, daemon=True).start()
+            yield found.group(1)
+        finally:
+            server.terminate()
+            server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable:
+    """Start a server of one's own."""
+    return serving
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    pytest.importorskip("aiohttp", reason="the live server is not installed: pip install 'marotte[live]'")
+    pytest.importorskip("aiortc", reason="the live server is not installed: pip install 'marotte[live]'")
+    # Without idle life what moves is speech.
+    with serving("--size", "256", "--fps", "25", "--driver", "acoustic", "--counter", "--idle", "0") as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory):
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"there is no {CHROMIUM}")
+    home = tmp_path_factory.mktemp("home")
+    places = {
+        name: str(home)
+        for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")
+    }
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, env={**os.environ, **places})
+        yield browser
+        browser.close()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@dataclass
+class Opened:
+    """A page that is open, and what went wrong in it."""
+
+    page: object
+    faults: list[str] = field(default_factory=list)
+    refused: list[tuple[str, int]] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+
+    def wait(self, condition: str) -> None:
+        """Wait until an expression in the page is true. Playwright's own way needs `eval`, which the page forbids."""
+        for _ in range(PATIENCE_MS // 50):
+            if self.page.evaluate(condition):
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"never true: {condition}; {self.page.evaluate('marotte.stats()')}")
+
+    def wait_state(self, *states: str) -> None:
+        self.wait(f"{list(states)}.includes(marotte.live.state)")
+
+    def stats(self) -> dict:
+        return self.page.evaluate("marotte.stats()")
+
+    def shows(self, more: int = 5) -> None:
+        """Wait until some more pictures have been shown."""
+        self.wait("marotte.live.transport?.element.classList.contains('seen')")
+        shown = self.stats()["shown"]
+        self.wait(f"marotte.live.transport?.stats().then((now) => now.shown >= {shown + more})")
+
+    def look(self, place: tuple = MOUTH) -> np.ndarray:
+        return np.array(self.page.evaluate(LOOK, place))
+
+    def changes(self, pictures: int = 9, place: tuple = MOUTH) -> float:
+        """How much a place of the picture changes within about a second, grey values."""
+        seen = []
+        for _ in range(pictures):
+            seen.append(self.look(place))
+            self.page.wait_for_timeout(80)
+        return float(np.std(seen, axis=0).mean())
+
+    def say(self, file: Path | None = None) -> None:
+        self.page.set_input_files("#pick", file or SPEECH)
+
+
+@pytest.fixture
+def visit(chromium, address) -> Iterator[Callable[..., Opened]]:
+    """Open the page, `visit("?transport=ws", width=390, height=844)`; after the test nothing may have gone wrong."""
+    opened: list[Opened] = []
+    contexts = []
+
+    def go(query: str = "", *, at: str = address, **options) -> Opened:
+        size = {"width": options.pop("width", 1280), "height": options.pop("height", 800)}
+        context = chromium.new_context(viewport=size, **options)
+        contexts.append(context)
+        page = context.new_page()
+        one = Opened(page)
+        opened.append(one)
+        page.set_default_timeout(PATIENCE_MS)
+        page.add_init_script("addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.blockedURI))")
+        page.on("pageerror", lambda error: one.faults.append(str(error)))
+        page.on(
+            "console",
+            lambda said: (
+                one.faults.append(said.text)
+                if said.type == "error" and not said.text.startswith("Failed to load resource")
+                else None
+            ),
+        )
+        page.on("request", lambda request: one.hosts.add(request.url.split("/")[2]))
+        page.on("websocket", lambda socket: one.hosts.add(socket.url.split("/")[2]))
+        page.on(
+            "response",
+            lambda answer: one.refused.append((answer.url, answer.status)) if answer.status >= 400 else None,
+        )
+        page.goto(f"{at}/{query}")
+        one.wait("Boolean(window.marotte && marotte.live.transport)")
+        return one
+
+    yield go
+    for one, context in zip(opened, contexts, strict=True):
+        # Its share of the server is for the next test.
+        one.page.evaluate("window.marotte?.live.end()")
+        context.close()
+    for one in opened:
+        assert one.faults == []
+        assert len(one.hosts) == 1

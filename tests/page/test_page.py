@@ -1,0 +1,214 @@
+"""What surrounds the face: it is found again, its settings work, it can be used by keyboard, by ear and on a phone."""
+
+from pathlib import Path
+
+import pytest
+
+# What a browser calls things that can be used, in the order of the Tab key.
+ORDER = [
+    "Skip to the controls",
+    "file",
+    "mic",
+    "stop",
+    "mute",
+    "avatar",
+    "driver",
+    "size",
+    "fps",
+    "expressiveness",
+    "head_motion",
+    "background",
+    "Of your choice",
+    "summary",
+    "interface for programs",
+]
+FOCUSED = """
+() => {
+  const at = document.activeElement;
+  return at.id || at.name || (at.matches("summary") ? "summary" : (at.labels?.[0] ?? at).textContent);
+}
+"""
+NAMELESS = """
+() => [...document.querySelectorAll("button, a, select, input:not([type=file]), [role]")].filter((each) =>
+  !(each.getAttribute("aria-label") || each.labels?.[0]?.textContent.trim() || each.textContent.trim())
+).map((each) => each.outerHTML)
+"""
+SMALL = """
+() => [...document.querySelectorAll("button, select, summary, .swatch, input[type=range], .foot a")]
+  .filter((each) => each.offsetParent && (each.getBoundingClientRect().height < 43.9 || each.offsetWidth < 43.9))
+  .map((each) => each.outerHTML)
+"""
+
+
+def test_a_reload_finds_the_session_again(visit):
+    opened = visit()
+    opened.shows()
+    session = opened.stats()["session"]
+    opened.page.reload()
+    opened.shows()
+    opened.wait_state("ready")
+    assert opened.stats()["session"] == session
+    opened.say()
+    opened.wait_state("speaking")
+    opened.page.reload()
+    opened.shows()
+    # It is still speaking, and can be stopped.
+    opened.wait_state("speaking")
+    opened.page.get_by_role("button", name="Stop").click()
+    opened.wait_state("interrupted", "ready")
+    assert opened.refused == []
+
+
+def test_a_server_that_comes_back_is_found_again(visit, serve):
+    options = ("--size", "256", "--fps", "25", "--driver", "acoustic")
+    with serve(*options) as address:
+        opened = visit(at=address)
+        opened.shows()
+        session = opened.stats()["session"]
+    opened.wait_state("reconnecting")
+    assert opened.page.locator("#state-text").inner_text() == "Reconnecting"
+    assert opened.page.get_by_role("alert").first.is_visible()
+    opened.faults.clear()  # a browser reports the connections that it could not make
+    with serve(*options, port=int(address.rpartition(":")[2])):
+        opened.wait_state("ready")
+        opened.shows()
+        assert opened.stats()["session"] != session
+        opened.faults.clear()
+        opened.page.goto("about:blank")
+
+
+def test_a_closed_tab_gives_its_session_back(visit):
+    opened = visit()
+    opened.shows()
+    context, session = opened.page.context, opened.stats()["session"]
+    address = opened.page.url
+    opened.page.close()
+    second = context.new_page()
+    second.goto(address)
+    opened.page = second
+    opened.shows()
+    assert opened.stats()["session"] != session
+    status = opened.page.evaluate(f"fetch('v1/sessions/{session}').then((answer) => answer.status)")
+    assert status == 404
+
+
+def test_settings_change_the_face(visit):
+    opened = visit()
+    opened.shows()
+    session = opened.stats()["session"]
+    opened.page.get_by_role("radio", name="Night").check()
+    opened.wait("marotte.live.settings.background === '#15181d'")
+    opened.shows(10)
+    assert opened.look((0.02, 0.1, 0.08, 0.2)).mean() < 60
+    opened.page.get_by_label("Expressiveness").fill("2")
+    opened.wait("marotte.live.settings.expressiveness === 2")
+    assert opened.stats()["session"] == session
+    opened.page.get_by_label("Pixels").select_option("384")
+    opened.wait(f"marotte.live.id && marotte.live.id !== {session!r}")
+    opened.shows()
+    stats = opened.stats()
+    assert stats["settings"]["size"] == [384, 384]
+    assert stats["settings"]["background"] == "#15181d"
+    assert stats["settings"]["expressiveness"] == 2
+    # The picture before it has faded away.
+    opened.wait("document.querySelectorAll('#screen > .layer').length === 1")
+
+
+def test_settings_that_are_refused_leave_the_face_as_it_was(visit):
+    opened = visit()
+    opened.shows()
+    opened.page.evaluate("marotte.live.change({fps: 1000})")
+    alert = opened.page.get_by_role("alert")
+    alert.wait_for()
+    assert "1000" in alert.inner_text()
+    opened.shows()
+    opened.wait_state("ready")
+    assert opened.stats()["settings"]["fps"] == 25
+    assert opened.page.get_by_label("Frames/s").input_value() == "25"
+
+
+def test_it_is_used_by_keyboard(visit):
+    opened = visit()
+    opened.shows()
+    opened.wait_state("ready")
+    choosers = []
+    opened.page.on("filechooser", lambda chooser: choosers.append(chooser))
+    # A key is a gesture: it sounds from now on, and what says otherwise is gone.
+    mute = opened.page.locator("#mute")
+    opened.page.keyboard.press("m")
+    opened.page.get_by_role("button", name="Muted: click to hear").wait_for()
+    opened.page.keyboard.press("m")
+    opened.wait("marotte.stats().then((stats) => stats.audible)")
+    passed = []
+    for _ in ORDER:
+        opened.page.keyboard.press("Tab")
+        passed.append(opened.page.evaluate(FOCUSED))
+    assert passed == ORDER
+    opened.page.keyboard.press("m")
+    assert mute.get_attribute("aria-pressed") == "true"
+    assert opened.page.get_by_role("button", name="Muted: click to hear").is_visible()
+    assert not opened.stats()["audible"]
+    opened.page.keyboard.press("m")
+    assert mute.get_attribute("aria-pressed") == "false"
+    opened.wait_state("ready")
+    opened.page.locator("#file").focus()
+    opened.page.keyboard.press("Enter")
+    for _ in range(100):
+        if not choosers:
+            opened.page.wait_for_timeout(50)
+    choosers[0].set_files(Path(__file__).resolve().parents[2] / "demos" / "speech.wav")
+    opened.wait_state("speaking")
+    opened.page.keyboard.press("Escape")
+    opened.wait_state("interrupted", "ready")
+
+
+def test_everything_has_a_name_and_what_happens_is_said(visit):
+    opened = visit()
+    opened.shows()
+    opened.wait_state("ready")
+    page = opened.page
+    assert page.evaluate(NAMELESS) == []
+    assert page.evaluate("document.documentElement.lang") == "en"
+    assert page.title()
+    assert page.get_by_role("heading", level=1).count() == 1
+    assert page.get_by_role("status").inner_text() == "Ready"
+    assert page.locator("#state").get_attribute("aria-live") == "polite"
+    for role, name in (
+        ("main", None),
+        ("group", "Speech"),
+        ("form", "Settings"),
+        ("slider", "Head motion"),
+        ("combobox", "Avatar"),
+        ("group", "Background"),
+    ):
+        assert page.get_by_role(role, name=name).count() == 1, role
+    names = page.evaluate("[...document.querySelectorAll('[id]')].map((each) => each.id)")
+    assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize(("width", "height"), [(360, 740), (844, 390)])
+def test_a_phone_has_room_for_it(visit, width, height):
+    opened = visit(width=width, height=height, is_mobile=True, has_touch=True)
+    opened.shows()
+    page = opened.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator("summary").tap()
+    assert page.evaluate(SMALL) == []
+    assert page.locator("#stages").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    # Face and dock are seen together.
+    page.evaluate("scrollTo(0, 0)")
+    box = page.locator("#dock").bounding_box()
+    assert box and box["y"] + box["height"] <= height
+
+
+def test_nothing_moves_while_it_loads(visit):
+    opened = visit()
+    opened.shows()
+    shift = """new Promise((resolve) => {
+        new PerformanceObserver((list) => resolve(list.getEntries().reduce((sum, each) => sum + each.value, 0)))
+            .observe({type: 'layout-shift', buffered: true});
+        setTimeout(() => resolve(0), 300);
+    })"""
+    # A word that becomes longer is less than this, a row that is pushed down is more.
+    assert opened.page.evaluate(shift) < 0.005

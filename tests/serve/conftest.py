@@ -1,0 +1,103 @@
+"""A real server with a real studio behind it, and a client."""
+
+import asyncio
+import threading
+from fractions import Fraction
+
+import pytest
+
+pytest.importorskip("aiohttp", reason="the extra `live` is not installed")
+pytest.importorskip("aiortc", reason="the extra `live` is not installed")
+
+import aiohttp
+
+from marotte.runtime.live.limits import Limits
+from marotte.runtime.live.live_session import LiveSettings
+from marotte.runtime.live.studio import Studio
+from marotte.runtime.serve.app import SERVER
+from marotte.runtime.serve.config import ServeConfig
+from marotte.runtime.serve.server import Listening, bind
+
+SETTINGS = LiveSettings(driver="acoustic", width=64, height=64, fps=Fraction(25))
+PATIENCE_S = 15
+
+
+class Client:
+    """A program that uses the server. Every wait ends after a while."""
+
+    def __init__(self, listening, http):
+        self.listening, self.http = listening, http
+        self.address = f"http://127.0.0.1:{listening.port}"
+        self.studio, self.rooms = listening.studio, listening.app[SERVER].rooms
+
+    async def open(self, **asked):
+        async with self.http.post("/v1/sessions", json=asked) as response:
+            assert response.status == 201, await response.text()
+            return await response.json()
+
+    def control(self, session, **options):
+        return self.http.ws_connect(session["urls"]["control"], **options)
+
+    def media(self, session, **options):
+        return self.http.ws_connect(session["urls"]["media"], **options)
+
+    async def say(self, session, data):
+        async with self.http.post(session["urls"]["say"], data=data) as response:
+            return response.status, await response.json()
+
+    async def end(self, session):
+        async with self.http.delete(session["urls"]["self"]) as response:
+            assert response.status == 204
+
+
+async def heard(socket, kind, **wanted):
+    """Return the next message of a kind."""
+    while True:
+        message = await socket.receive_json(timeout=PATIENCE_S)
+        if message["type"] == kind and wanted.items() <= message.items():
+            return message
+
+
+async def until(true):
+    for _ in range(PATIENCE_S * 50):
+        if true():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not happen")
+
+
+@pytest.fixture(scope="session")
+def tools():
+    return type("Tools", (), {"heard": staticmethod(heard), "until": staticmethod(until), "settings": SETTINGS})
+
+
+@pytest.fixture
+def serving():
+    """Run a coroutine function with a client of a new server; options: of its configuration, `limits` a dict."""
+
+    async def served(work, studio, config):
+        listening = Listening(config, studio, bind(config))
+        await listening.start()
+        listening.app[SERVER].rooms.ready.set()
+        headers = {"Authorization": f"Bearer {config.token}"} if config.token else {}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{listening.port}", headers=headers) as http:
+            try:
+                return await asyncio.wait_for(work(Client(listening, http)), 40)
+            finally:
+                await listening.stop()
+
+    def run(work, *, limits=None, **options):
+        limits = Limits(**(limits or {}))
+        options = {"port": 0, "session": SETTINGS, **options}
+        studio = Studio(limits=limits, share=1e9)
+        studio.start()
+        try:
+            return asyncio.run(served(work, studio, ServeConfig(limits=limits, **options)))
+        finally:
+            studio.close()
+            ours = [thread for thread in threading.enumerate() if thread.name.startswith("marotte-")]
+            for thread in ours:
+                thread.join(PATIENCE_S)
+            assert not [thread for thread in ours if thread.is_alive()]
+
+    return run
