@@ -1,5 +1,7 @@
-"""Run every check that CI runs: style, types, layers, tests. `python tests/run.py [pytest arguments]`; `--cov` among them
-measures coverage, which costs a fifth of the time."""
+"""Run every check that CI runs: style, types, layers, tests. `python tests/run.py [pytest arguments]`.
+
+`--cov` among the arguments measures coverage, which costs a fifth of the time.
+"""
 
 import os
 import subprocess

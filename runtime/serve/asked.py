@@ -1,7 +1,7 @@
 """What a client asks for, checked: names of what there is, numbers in range, and nothing that could be a path."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any
@@ -119,9 +119,7 @@ def size_of(value: Any, most: int) -> tuple[int, int]:
     width, height = numbers * (3 - len(numbers)) if len(numbers) == 1 else numbers
     least, largest = _SIDES
     if not (least <= width <= largest and least <= height <= largest) or width * height > most:
-        raise MarotteError(
-            f"size {_short(f'{width}x{height}', str)}: sides are {least} to {largest} pixels, pictures up to {most}"
-        )
+        raise MarotteError(f"size {_short(value)}: sides are {least} to {largest} pixels, pictures up to {most}")
     return width, height
 
 
@@ -153,5 +151,5 @@ def _one_of(kind: str, value: Any, known: Any) -> str:
     return value
 
 
-def _short(value: Any, write: Callable[[Any], str] = repr) -> str:
-    return write(value)[:60]
+def _short(value: Any) -> str:
+    return repr(value)[:60]

@@ -114,7 +114,7 @@ def test_a_session_is_pushed_from_the_start(live):
         (["--limit", "session=1"], "did you mean 'sessions'"),
         (["--tls-cert", "x"], "--tls-key"),
         (["--avatar", "nobody"], "no avatar"),
-        (["--size", "9"], "size 9x9"),
+        (["--size", "9"], "size '9'"),
         (["--fps", "90"], "90 frames a second"),
         (["--push", "ftp://x/SECRET"], "cannot push to an address of kind 'ftp'"),
         (["--background", "transparent"], "cannot be transparent"),
