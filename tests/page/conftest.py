@@ -70,13 +70,13 @@ def serving(*options: str, port: int = 0) -> Iterator[str]:
             server.wait(20)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def serve() -> Callable:
     """Start a server of one's own."""
     return serving
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     pytest.importorskip("aiohttp", reason="the live server is not installed: pip install 'marotte[live]'")
     pytest.importorskip("aiortc", reason="the live server is not installed: pip install 'marotte[live]'")
@@ -85,7 +85,7 @@ def address() -> Iterator[str]:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory):
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if not Path(CHROMIUM).exists():

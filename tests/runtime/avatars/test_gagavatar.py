@@ -261,6 +261,9 @@ def test_what_is_no_tracked_picture(standin, store, tmp_path):
 
 
 def test_flame(standin, store, tmp_path, trained, monkeypatch):
+    # Far from other tests' folders: FLAME is looked for near PATH.
+    tmp_path = tmp_path / "p" / "q" / "r" / "s"
+    tmp_path.mkdir(parents=True)
     shutil.copy(standin / "tracked.pt", tmp_path / "tracked.pt")
     with pytest.raises(MarotteError, match=r"FLAME_with_eye.pt or generic_model.pkl.*flame.is.tue.mpg.de"):
         import_avatar(tmp_path / "tracked.pt", BASIL)
