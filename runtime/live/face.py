@@ -11,11 +11,12 @@ from marotte.runtime.clock import frame_tick
 from marotte.runtime.contracts import Drive
 from marotte.runtime.idle import Idle, IdleOptions
 from marotte.runtime.live.segment import Segment
-from marotte.runtime.motion import WIDTH, Motion
+from marotte.runtime.motion import HEAD, WIDTH, Motion
 from marotte.runtime.retime import mixed
 
-# From what was shown to what is to be shown, wherever one does not follow from the other.
-FADE_S = 0.12
+# From what was shown to what is to be shown, wherever one does not follow from the other: the face, as fast as lips
+# shut in speech, and the head, which is heavy.
+FADE_S, _HEAD_FADE_S = 0.08, 0.25
 
 
 class Face:
@@ -85,8 +86,23 @@ class Face:
             self._from, self._since, self._before = self._shown, 0, now
         wanted = self._still if segment.motion is None else segment.motion
         self._since += 1
-        share = min(self._since / (FADE_S * float(self.fps)), 1.0)
-        self._shown = wanted if share >= 1 else mixed(self._from, wanted, share * share * (3 - 2 * share))
+        self._shown = self._faded(wanted)
         self._frame += 1
         self._idle.hear(segment.heard)
         return self._idle.apply(condition(self._shown, self._options))
+
+    def _faded(self, wanted: Motion) -> Motion:
+        """Return what is shown on the way from what was shown before to what is wanted."""
+        face, head = (_eased(self._since / (seconds * float(self.fps))) for seconds in (FADE_S, _HEAD_FADE_S))
+        if head >= 1:
+            return wanted
+        shown, slower = mixed(self._from, wanted, face), mixed(self._from, wanted, head)
+        codes = shown.codes.copy()
+        codes[:, HEAD] = slower.head
+        return replace(shown, codes=codes, neck=slower.neck, translation=slower.translation)
+
+
+def _eased(share: float) -> float:
+    """Return how far a fade is at a share of its time, 0 to 1, without a jolt at its ends."""
+    share = min(share, 1.0)
+    return share * share * (3 - 2 * share)

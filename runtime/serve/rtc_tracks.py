@@ -23,7 +23,7 @@ PIECE = TICK_RATE // 50
 _GAP = TICK_RATE // 10
 # How long sound is kept before it is sent. A frame's sound comes at once when the frame begins, so that a piece is
 # whole by its own length after its time; the rest is for pacing that is late.
-_KEPT_S = PIECE / TICK_RATE + 0.01
+_KEPT_S = PIECE / TICK_RATE + 0.005
 
 
 # Told of every picture that goes out.

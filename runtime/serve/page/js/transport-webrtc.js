@@ -13,6 +13,8 @@ const LOST_MS = 3000;
 // far at most.
 const PAIR_MS = 400;
 const MOST_BUFFER_MS = 400;
+// What the server keeps sound for, to send it evenly, and the sound card's buffer: neither shows in the sound's statistics.
+const UNSEEN_MS = 40;
 
 /** @implements {import("./transport.js").Transport} */
 export class WebRtcTransport {
@@ -121,7 +123,7 @@ export class WebRtcTransport {
     this.#waited = [delay, count];
     if (!countBefore || count === countBefore) return;
     const waits = (1000 * (delay - delayBefore)) / (count - countBefore);
-    if (!this.#closed) this.pictures.receiver.jitterBufferTarget = Math.min(Math.max(waits, 0), MOST_BUFFER_MS);
+    if (!this.#closed) this.pictures.receiver.jitterBufferTarget = Math.min(Math.max(waits, 0) + UNSEEN_MS, MOST_BUFFER_MS);
   }
 
   #connected() {
