@@ -3,31 +3,28 @@
 Wall times on shared cores are noise, so the figure that counts is the CPU time of one thread; what
 it is compared with (a slow twin, a peer) is measured in the same run. Plug-ins bring their own cases
 through the entry points `marotte.benchmarks`: callables that take a `Request` and yield `Case`s.
+The protocol is `marotte.runtime.bench_protocol`, which `marotte compare` keeps to as well.
 """
 
 import json
 import os
-import platform
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import marotte
 from marotte.errors import MarotteError, unknown_name
+from marotte.runtime.bench_protocol import PROTOCOL, Threads, circumstances, synchronise, yardstick
 from marotte.runtime.contracts import Drive, Pending, Renderer, RenderStream
-from marotte.runtime.info import OPTIONAL, cores, cuda, processor
 from marotte.runtime.registry import found, load
 
-FORMAT = "marotte-bench-1"
+FORMAT = "marotte-bench-2"
+# Of longer runs so many quantiles are kept.
+_SAMPLES = 1000
 
 # Called at the end of each stage of a frame, with its name.
 Lap = Callable[[str], None]
@@ -80,17 +77,28 @@ class Case:
 
 @dataclass(frozen=True)
 class Stage:
-    """Milliseconds a frame of one stage: CPU time at one thread, wall time at all threads."""
+    """Milliseconds a frame of one stage: CPU time at one thread, wall time at all threads; the medians first."""
 
     cpu_ms: float
     cpu_p95_ms: float
+    cpu_p99_ms: float
     wall_ms: float
     wall_p95_ms: float
+    wall_p99_ms: float
+
+    @classmethod
+    def of(cls, cpu: Sequence[float], wall: Sequence[float], frames: int = 1) -> "Stage":
+        """Return the stage of milliseconds of calls that were of so many frames each."""
+        return cls(*(round(float(np.percentile(v, p)) / frames, 4) for v in (cpu, wall) for p in (50, 95, 99)))
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of a case; `total` is of whole frames, not the sum of medians."""
+    """What was measured of a case; `total` is of whole frames, not the sum of medians.
+
+    samples: ms of single frames, `cpu` and `wall`, in their order. per_second: frames of the whole run at all threads,
+    from its first frame's start until the device had done its last. yardstick_ms: `yardstick` beside it.
+    """
 
     name: str
     settings: dict[str, Any]
@@ -99,6 +107,9 @@ class Result:
     stages: dict[str, Stage]
     facts: dict[str, float] = field(default_factory=dict)
     twin_of: str = ""
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    per_second: float | None = None
+    yardstick_ms: float | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -129,19 +140,31 @@ def measure(case: Case, request: Request) -> Result:
     count = case.frames or request.frames
     clock = _process_time if case.children else time.process_time
     frame = case.prepare()
+    before = yardstick()
     if count == 1:  # too slow to be run for warmth: its first frame is what is measured, on one thread
-        with _Threads(1):
-            cpu, wall, facts = _laps(frame, 1, clock)
+        with Threads(1):
+            cpu, wall, facts, seconds = _laps(frame, 1, clock)
     else:
-        with _Threads(1):
+        with Threads(1):
             _laps(frame, min(3, count), clock)
-            cpu, _, facts = _laps(frame, count, clock)
-        with _Threads(None):
+            cpu, _, facts, _ = _laps(frame, count, clock)
+        with Threads(None):
             frame(_ignore)
-            _, wall, _ = _laps(frame, count, clock)
-    stages = {name: _stage(cpu[name], wall[name], case.frames_a_call) for name in cpu}
+            _, wall, _, seconds = _laps(frame, count, clock)
+    stages = {name: Stage.of(cpu[name], wall[name], case.frames_a_call) for name in cpu}
     total = stages.pop("")
-    return Result(case.name, dict(case.settings), count, total, stages, facts, case.twin_of)
+    return Result(
+        case.name,
+        dict(case.settings),
+        count,
+        total,
+        stages,
+        facts,
+        case.twin_of,
+        {"cpu": _kept(cpu[""], case.frames_a_call), "wall": _kept(wall[""], case.frames_a_call)},
+        round(count * case.frames_a_call / max(seconds, 1e-9), 3),
+        round((before + yardstick()) / 2, 4),
+    )
 
 
 def speedups(results: Iterable[Result]) -> dict[tuple[str, str], float]:
@@ -157,88 +180,57 @@ def speedups(results: Iterable[Result]) -> dict[tuple[str, str], float]:
 
 
 def report(results: list[Result]) -> dict[str, Any]:
-    """Return all of it for a JSON file: results, hardware, versions, commit, protocol."""
+    """Return all of it for a JSON file: results, hardware, versions, commit, load, protocol."""
     return {
         "format": FORMAT,
-        "hardware": {"cpu": processor(), "threads": cores(), **({"cuda": cuda()} if "torch" in sys.modules else {})},
-        "versions": {
-            "marotte": marotte.__version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "numba")},
-            **{name: version(name) for name in OPTIONAL if name in sys.modules},
-        },
-        "commit": commit(),
-        "protocol": "CPU-ms: process time at one thread; wall: at all threads; medians and 95th percentiles after "
-        "warm-up",
+        **circumstances(),
+        "protocol": PROTOCOL,
         "results": [asdict(result) for result in results],
     }
 
 
-def read_report(path: str | Path) -> dict[tuple[str, str], Result]:
-    """Return the results of an earlier run by key."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
-            raise MarotteError(f"{path} is of format {content['format']!r}, this version reads {FORMAT}")
-        results = [
-            Result(
-                **{
-                    **entry,
-                    "total": Stage(**entry["total"]),
-                    "stages": {name: Stage(**stage) for name, stage in entry["stages"].items()},
-                }
-            )
-            for entry in content["results"]
-        ]
-    except FileNotFoundError:
-        raise MarotteError(f"{path} does not exist: give a JSON file that `marotte bench --json` wrote") from None
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise MarotteError(f"{path} is no report of `marotte bench --json` ({error})") from error
-    return {result.key: result for result in results}
+def time_call(
+    call: Callable[[Lap], Mapping[str, float] | None], clock: Callable[[], float] = time.process_time
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Return milliseconds by `clock` and of wall time of one call, and its facts.
 
-
-def commit() -> str:
-    """Return the checkout's commit, with `+` where files differ from it; empty outside a checkout."""
-    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"]
-    here = Path(__file__).parent
-    try:
-        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    Both are by stage, and of the whole call under the empty name.
+    """
+    marks = [("", clock(), time.perf_counter())]
+    facts = call(lambda name: marks.append((name, clock(), time.perf_counter()))) or {}
+    cpu = {"": (clock() - marks[0][1]) * 1e3}
+    wall = {"": (time.perf_counter() - marks[0][2]) * 1e3}
+    for before, after in pairwise(marks):
+        cpu[after[0]] = cpu.get(after[0], 0.0) + (after[1] - before[1]) * 1e3
+        wall[after[0]] = wall.get(after[0], 0.0) + (after[2] - before[2]) * 1e3
+    return cpu, wall, dict(facts)
 
 
 def _laps(
     frame: Callable[[Lap], Mapping[str, float] | None], count: int, clock: Callable[[], float]
-) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, float]]:
-    """Return milliseconds by `clock` and of wall time for `count` frames, and the last frame's facts.
-
-    Both are by stage, and of whole frames under the empty name.
-    """
-    cpu: dict[str, list[float]] = {"": []}
-    wall: dict[str, list[float]] = {"": []}
-    facts: Mapping[str, float] = {}
+) -> tuple[dict[str, list[float]], dict[str, list[float]], dict[str, float], float]:
+    """Return milliseconds by `clock` and of wall time for `count` frames as `time_call`, the last frame's facts, and
+    the seconds of all until the device had done them."""
+    cpu: dict[str, list[float]] = {}
+    wall: dict[str, list[float]] = {}
+    facts: dict[str, float] = {}
+    synchronise()
+    began = time.perf_counter()
     for _ in range(count):
-        marks = [("", clock(), time.perf_counter())]
-
-        def lap(name: str, marks: list[tuple[str, float, float]] = marks) -> None:
-            marks.append((name, clock(), time.perf_counter()))
-
-        facts = frame(lap) or {}
-        cpu[""].append((clock() - marks[0][1]) * 1e3)
-        wall[""].append((time.perf_counter() - marks[0][2]) * 1e3)
-        spent: dict[str, list[float]] = {}
-        for before, after in pairwise(marks):
-            total = spent.setdefault(after[0], [0.0, 0.0])
-            total[0] += (after[1] - before[1]) * 1e3
-            total[1] += (after[2] - before[2]) * 1e3
-        for name, (of_clock, of_wall) in spent.items():
-            cpu.setdefault(name, []).append(of_clock)
-            wall.setdefault(name, []).append(of_wall)
-    return cpu, wall, dict(facts)
+        of_clock, of_wall, facts = time_call(frame, clock)
+        for name in of_clock:
+            cpu.setdefault(name, []).append(of_clock[name])
+            wall.setdefault(name, []).append(of_wall[name])
+    synchronise()
+    return cpu, wall, facts, time.perf_counter() - began
 
 
-def _stage(cpu: list[float], wall: list[float], frames: int) -> Stage:
-    return Stage(*(round(float(np.percentile(v, p)) / frames, 4) for v in (cpu, wall) for p in (50, 95)))
+def _kept(samples: list[float], frames: int) -> list[float]:
+    """Return the milliseconds a frame of calls, at most `_SAMPLES` of them."""
+    values = np.asarray(samples) / frames
+    if len(values) > _SAMPLES:
+        values = np.quantile(values, (np.arange(_SAMPLES) + 0.5) / _SAMPLES)
+    return [round(float(value), 4) for value in values]
 
 
 def _process_time() -> float:
@@ -248,23 +240,3 @@ def _process_time() -> float:
 
 def _ignore(name: str) -> None:
     """Take a lap that nobody asked for."""
-
-
-class _Threads:
-    """So many threads of numba and torch inside the block; None for all."""
-
-    def __init__(self, count: int | None) -> None:
-        self._count = count
-
-    def __enter__(self) -> None:
-        self._before = {}
-        if numba := sys.modules.get("numba"):
-            self._before["numba"] = numba.get_num_threads()
-            numba.set_num_threads(min(self._count or numba.config.NUMBA_NUM_THREADS, numba.config.NUMBA_NUM_THREADS))
-        if torch := sys.modules.get("torch"):
-            self._before["torch"] = torch.get_num_threads()
-            torch.set_num_threads(self._count or cores())
-
-    def __exit__(self, *_: object) -> None:
-        for name, count in self._before.items():
-            sys.modules[name].set_num_threads(count)

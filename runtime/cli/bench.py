@@ -4,12 +4,12 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from marotte.runtime.cli import bench_lipsync, bench_live
 
 if TYPE_CHECKING:
-    from marotte.runtime.bench import Result
+    from marotte.runtime.bench import Result, Stage
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,11 +24,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot", metavar="FILE.png", help="plot the cost over sizes and Gaussians; phones over lip gap"
     )
-    parser.add_argument("--against", metavar="FILE", help="compare with the JSON of another run")
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        metavar="FILE",
+        help="compare with the JSON of another run, machine or commit; with two files nothing is measured",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure, and print a table as it grows."""
+    """Measure, and print a table as it grows; compare with another run."""
+    from marotte.errors import MarotteError
+    from marotte.runtime.bench_against import Run, against, make_run, read_run
+
+    before: Run | None = None
+    if arguments.against:
+        old, *new = arguments.against
+        if len(new) > 1:
+            raise MarotteError(f"--against {' '.join(arguments.against)}: two runs are compared, not {len(new) + 1}")
+        before = read_run(old)
+        if new:
+            print(*against(before, read_run(new[0])), sep="\n")
+            return
+        if arguments.lipsync or arguments.live or before.kind != "times":
+            what = "--lipsync" if arguments.lipsync else "--live" if arguments.live else f"{old}, no run of times,"
+            raise MarotteError(
+                f"{what} is compared between two files: write this run as JSON, then marotte bench --against {old} "
+                "NEW.json"
+            )
     if arguments.lipsync:
         bench_lipsync.run(arguments)
         return
@@ -37,36 +60,45 @@ def run(arguments: argparse.Namespace) -> None:
         bench_live.run(arguments)
         return
     bench_live.check_unused(arguments)
+    content = _measure(arguments)
+    if before:
+        print(*against(before, make_run("this run", content)), sep="\n")
+
+
+def _measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the report of what was measured, and write it where that was asked for."""
     from marotte.errors import MarotteError
-    from marotte.runtime.bench import Request, all_cases, measure, read_report, report, speedups
+    from marotte.models.plain_files import write_whole
+    from marotte.runtime.bench import Request, all_cases, measure, report, speedups
     from marotte.runtime.compiled import prepare
+    from marotte.runtime.whole_file import check_place
 
     if not 1 <= arguments.frames <= 10000:
         raise MarotteError(f"{arguments.frames} frames cannot be measured: give 1 to 10000")
-    prepare()
-    before = read_report(arguments.against) if arguments.against else {}
     request = Request(
         _numbers("sizes", arguments.sizes),
         _numbers("gaussians", arguments.gaussians),
         arguments.frames,
         arguments.driver or "",
     )
+    if arguments.json:
+        check_place(Path(arguments.json))
+    prepare()
     results = []
-    print(f"{'':<52}{'CPU-ms':>9}{'p95':>9}{'wall-ms':>9}{'p95':>9}  per frame, medians")
+    print(f"{'':<52}{'CPU-ms':>9}{'p95':>9}{'p99':>9}{'wall-ms':>9}{'p95':>9}{'p99':>9}  per frame, medians")
     for case in all_cases(request, arguments.only):
         results.append(measure(case, request))
-        _print(results[-1], before)
+        _print(results[-1])
     for (name, settings), ratio in speedups(results).items():
         print(f"{name} {_words(json.loads(settings))}: {ratio:.0f} times faster than its slow twin, in this run")
     if arguments.plot:
         from marotte.runtime.bench_plot import plot
 
         plot(results, arguments.plot)
+    content = report(results)
     if arguments.json:
-        try:
-            Path(arguments.json).write_text(json.dumps(report(results), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise MarotteError(f"cannot write {arguments.json}: {error.strerror or error}") from error
+        write_whole(Path(arguments.json), (json.dumps(content, indent=1) + "\n").encode())
+    return content
 
 
 def _numbers(name: str, text: str) -> tuple[int, ...]:
@@ -81,18 +113,19 @@ def _numbers(name: str, text: str) -> tuple[int, ...]:
     return values
 
 
-def _print(result: "Result", before: dict[tuple[str, str], "Result"]) -> None:
-    title = f"{result.name} {_words(result.settings)}"
-    total = result.total
-    line = f"{title:<52}{total.cpu_ms:9.2f}{total.cpu_p95_ms:9.2f}{total.wall_ms:9.2f}{total.wall_p95_ms:9.2f}"
-    if old := before.get(result.key):
-        line += f"  {total.cpu_ms / max(old.total.cpu_ms, 1e-9):.2f} x the CPU time of {old.total.cpu_ms:.2f}"
-    print(line)
+def _print(result: "Result") -> None:
+    print(f"{result.name + ' ' + _words(result.settings):<52}{_row(result.total)}")
     for name, stage in result.stages.items():
-        print(f"  {name:<50}{stage.cpu_ms:9.2f}{stage.cpu_p95_ms:9.2f}{stage.wall_ms:9.2f}{stage.wall_p95_ms:9.2f}")
-    if result.facts:
-        print(f"  {_words(result.facts)}")
+        print(f"  {name:<50}{_row(stage)}")
+    facts = dict(result.facts) | ({"frames a second": result.per_second} if result.per_second else {})
+    if facts:
+        print(f"  {_words(facts)}")
     sys.stdout.flush()
+
+
+def _row(stage: "Stage") -> str:
+    times = stage.cpu_ms, stage.cpu_p95_ms, stage.cpu_p99_ms, stage.wall_ms, stage.wall_p95_ms, stage.wall_p99_ms
+    return "".join(f"{time:9.2f}" for time in times)
 
 
 def _words(settings: object) -> str:

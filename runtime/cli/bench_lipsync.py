@@ -93,8 +93,6 @@ def _check(arguments: argparse.Namespace) -> None:
         raise MarotteError("--text says what is said in a recording: name that too")
     if arguments.weights and not Path(arguments.weights).is_file():
         raise MarotteError(f"--weights {arguments.weights} is not a file")
-    if arguments.against:
-        raise MarotteError(f"--against {arguments.against} compares times, not lip sync: leave it out")
 
 
 def _speech(arguments: argparse.Namespace, left_out: list[str]) -> Any:

@@ -3,11 +3,12 @@
 import json
 import time
 
+import numpy as np
 import pytest
 
 from marotte.errors import MarotteError
 from marotte.runtime import bench
-from marotte.runtime.bench import Case, Request, all_cases, measure, read_report, report, speedups
+from marotte.runtime.bench import Case, Request, all_cases, measure, report, speedups
 from marotte.runtime.bench_plot import plot
 from marotte.runtime.cli import run
 
@@ -34,13 +35,17 @@ def test_stages_add_up_and_waiting_is_not_cpu_time():
     assert result.stages["first"].cpu_ms > result.stages["second"].cpu_ms  # sleeping costs no CPU time
     assert result.stages["second"].wall_ms >= 4  # a sleep is never shorter than asked
     assert result.total.wall_ms >= result.stages["second"].wall_ms
-    assert result.total.cpu_p95_ms >= result.total.cpu_ms
+    assert result.total.cpu_p99_ms >= result.total.cpu_p95_ms >= result.total.cpu_ms
+    assert len(result.samples["cpu"]) == len(result.samples["wall"]) == 5
+    assert result.per_second and result.yardstick_ms
 
 
 def test_a_film_counts_its_frames():
     one = measure(Case("x", {}, busy(4), frames=3), Request())
     four = measure(Case("x", {}, busy(4), frames=3, frames_a_call=4), Request())
     assert four.total.wall_ms < one.total.wall_ms
+    assert four.per_second > one.per_second
+    assert np.median(four.samples["wall"]) == pytest.approx(four.total.wall_ms, abs=1e-3)
 
 
 def test_the_slow_twin_is_compared_in_the_same_run():
@@ -51,23 +56,16 @@ def test_the_slow_twin_is_compared_in_the_same_run():
     assert list(ratios) == [fast.key] and ratios[fast.key] > 1
 
 
-def test_reports_are_read_back(tmp_path):
-    result = measure(Case("x", {"size": 3}, busy(1), frames=2), Request())
-    content = report([result])
-    assert content["hardware"]["threads"] >= 1 and content["versions"]["numba"] and "protocol" in content
-    path = tmp_path / "b.json"
-    path.write_text(json.dumps(content))
-    assert read_report(path) == {result.key: result}
+def test_a_report_says_what_was_around_it():
+    content = report([measure(Case("x", {"size": 3}, busy(0.1), frames=2), Request())])
+    assert content["hardware"]["threads"] >= 1 and content["versions"]["numba"] and "warm-up" in content["protocol"]
+    assert {"load", "commit"} <= content.keys()
+    assert json.loads(json.dumps(content, allow_nan=False)) == content
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "marotte-bench-9"}', '{"format": "marotte-bench-1"}'])
-def test_other_files_are_no_reports(tmp_path, text):
-    path = tmp_path / "b.json"
-    path.write_text(text)
-    with pytest.raises(MarotteError, match=r"b\.json"):
-        read_report(path)
-    with pytest.raises(MarotteError, match="does not exist"):
-        read_report(tmp_path / "nowhere.json")
+def test_of_long_runs_quantiles_are_kept():
+    result = measure(Case("x", {}, lambda: lambda lap: None, frames=3000), Request())
+    assert len(result.samples["cpu"]) == 1000 and result.samples["wall"] == sorted(result.samples["wall"])
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):
@@ -78,7 +76,11 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     first = capsys.readouterr().out
     assert "line/mesh avatar demo, size 64" in first and "  paint" in first
     assert run([*command, "--against", str(kept)]) == 0
-    assert "x the CPU time of" in capsys.readouterr().out
+    second = capsys.readouterr().out
+    assert f"old: {kept}; new: this run" in second and "line/mesh avatar demo, size 64, CPU-ms" not in first
+    assert "CPU-ms" in second and "too few frames" in second
+    assert run(["bench", "--against", str(kept), str(kept)]) == 0
+    assert "line/mesh" in capsys.readouterr().out
     assert json.loads(kept.read_text())["results"][0]["stages"].keys() >= {"drive", "bridge", "head", "paint", "render"}
 
 
@@ -89,7 +91,9 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         (["--sizes", "wide"], "--sizes 'wide'"),
         (["--gaussians", "0"], "--gaussians '0'"),
         (["--frames", "0"], "0 frames"),
-        (["--against", "nowhere.json"], "nowhere.json does not exist"),
+        (["--against", "nowhere.json"], "nowhere.json is not there"),
+        (["--against", "a.json", "b.json", "c.json"], "two runs are compared, not 3"),
+        (["--json", "nowhere/b.json"], "there is no folder nowhere"),
     ],
 )
 def test_bad_arguments(arguments, words, capsys):
