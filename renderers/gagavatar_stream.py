@@ -7,6 +7,7 @@ drawn in batches, of whichever streams of the avatar have some.
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,7 @@ from marotte.errors import MarotteError
 from marotte.models.flame_numba import HeadEvaluator
 from marotte.models.rotations import rotvec_to_matrix
 from marotte.renderers.cuda_frames import Arrival, Behind
+from marotte.renderers.face_marks import VertexMarks
 from marotte.renderers.gagavatar_engine import Engine, Lap
 from marotte.renderers.gagavatar_forehead import ForeheadStream
 from marotte.renderers.gagavatar_identity import Person
@@ -26,7 +28,7 @@ from marotte.renderers.rasterizers.triton_backend import Ticket
 from marotte.runtime.affine import Affine2D
 from marotte.runtime.background import Background
 from marotte.runtime.camera import Camera
-from marotte.runtime.contracts import Drive, RenderOptions, RenderStream, ignore_stage
+from marotte.runtime.contracts import Drive, FacePoints, RenderOptions, RenderStream, ignore_stage
 from marotte.runtime.frames import Frames
 
 # Batches under way on CUDA: one is copied while the next is drawn and a third waits its turn.
@@ -65,11 +67,20 @@ class Face:
         if shift.any():
             camera = replace(camera, t=camera.t + camera.R @ shift)
         if turns.any():
-            model = self.head.model
-            pivots = self.head.scale * (model.joint_regressor[:2].astype(np.float64) @ model.v_template)
-            for turn, pivot in zip(rotvec_to_matrix(turns.reshape(2, 3)), pivots, strict=True):
+            for turn, pivot in zip(rotvec_to_matrix(turns.reshape(2, 3)), self.pivots, strict=True):
                 camera = camera.moved(turn, pivot)
         return self.in_square(camera)
+
+    @cached_property
+    def pivots(self) -> np.ndarray:
+        """[2, 3] what root and neck turn about, in world units."""
+        model = self.head.model
+        return self.head.scale * (model.joint_regressor[:2].astype(np.float64) @ model.v_template)
+
+    @cached_property
+    def marks(self) -> VertexMarks:
+        """Where its landmarks are."""
+        return VertexMarks(self.head)
 
     def gaussians(self, vertices: Tensor) -> GaussianBatch:
         """Return the Gaussians of frames with FLAME vertices [T, 5023, 3] on the device, in world units."""
@@ -154,6 +165,7 @@ class GAGAvatarStream(RenderStream):
         self.face, self.mark, self.noise = face, mark, noise
         self.camera = face.camera
         self.batch = face.engine.batch
+        self.gaussian_count = len(face.person.opacities)
         self.in_flight = _IN_FLIGHT if face.engine.device.type == "cuda" else 1
         self.behind = Behind(face.engine.device)
         self._forehead = ForeheadStream()
@@ -167,19 +179,36 @@ class GAGAvatarStream(RenderStream):
 
         Raises MarotteError, and the stream stays as it was, where the motion is not finite.
         """
-        state, head = drive.head, self.face.head
-        lids = state.eyelids if head.model.eyelid_fields is not None else None
-        pose = state.full_pose
-        turns = pose[:, :_TURNS].astype(np.float64)
-        pose[:, :_TURNS] = 0
-        vertices = head.vertices(state.expression, pose, lids)
-        shifts = state.translation.astype(np.float64) * head.scale
+        vertices, turns, shifts = self._still(drive)
         finite = np.isfinite(vertices).all(axis=(1, 2)) & np.isfinite(np.hstack([turns, shifts])).all(axis=1)
         if not finite.all():
             tick = drive.ticks[np.argmin(finite)]
             raise MarotteError(f"the motion at tick {tick} has NaN or infinite values: mend what drives the head")
         cameras = map(self.face.following, drive.cameras, turns, shifts)
         return self._forehead(drive.ticks, torch.from_numpy(vertices)), list(cameras)
+
+    def face_points(self, drive: Drive) -> FacePoints | None:
+        """Return the landmarks on FLAME's vertices, which are Gaussians each; brows as FLAME moves them, without the
+        forehead's slow following. Its picture shows them where the drive's cameras, of the network's square, do."""
+        vertices, turns, shifts = self._still(drive)
+        found = self.face.marks.points(vertices)
+        if found is None:
+            return None
+        points = found.points
+        neck, root = (rotvec_to_matrix(turns[:, part]) for part in (slice(3, 6), slice(3)))
+        for turn, pivot in zip((neck, root), self.face.pivots[::-1], strict=True):
+            points = np.einsum("tij,tnj->tni", turn, points - pivot) + pivot
+        return replace(found, points=points + shifts[:, None])
+
+    def _still(self, drive: Drive) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the vertices [T, 5023, 3] of a head held still, and what its camera does instead: the rotation
+        vectors [T, 6] of root and neck, and the shift [T, 3] in world units."""
+        state, head = drive.head, self.face.head
+        lids = state.eyelids if head.model.eyelid_fields is not None else None
+        pose = state.full_pose
+        turns = pose[:, :_TURNS].astype(np.float64)
+        pose[:, :_TURNS] = 0
+        return head.vertices(state.expression, pose, lids), turns, state.translation.astype(np.float64) * head.scale
 
 
 @dataclass(frozen=True, eq=False)

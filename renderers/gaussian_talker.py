@@ -7,7 +7,8 @@ Source: reference/gaussiantalker/SPEC.md.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
@@ -18,7 +19,9 @@ import numpy as np
 
 from marotte.errors import MarotteError, unknown_name
 from marotte.models.gaussian_talker import find_model
+from marotte.models.gaussian_talker.config import CLASSES, STEPS, WINDOWS
 from marotte.renderers.devices import choose_device
+from marotte.renderers.face_marks import SEEN, box_of
 from marotte.renderers.gaussians import Gaussians
 from marotte.renderers.rasterizers import rasterize
 from marotte.renderers.rasterizers.cpu import Workspace
@@ -34,12 +37,12 @@ from marotte.runtime.background import Background
 from marotte.runtime.camera import Camera
 from marotte.runtime.contracts import Drive, Needs, Pending, Renderer, RenderOptions, RenderStream
 from marotte.runtime.frames import Frames
-from marotte.runtime.recording import FPS, Recording, read_recording
+from marotte.runtime.recording import FPS, Recording, camera_of, read_recording
 from marotte.runtime.talker_features import choose
 
 if TYPE_CHECKING:
     from marotte.renderers.splatting_torch import Painter
-    from marotte.renderers.talker_person import Heard, Person
+    from marotte.renderers.talker_person import Heard, Person, Splats
     from marotte.renderers.talker_torch import DeviceTalker, Piece
 
 POSES = ("recorded", "motion")
@@ -66,6 +69,8 @@ class TalkerStream(RenderStream):
         _check_size(avatar, options, native)
         self._scale = Affine2D(self.width / native.width, self.height / native.height)
         self.camera = self._scaled(native)
+        middle = recording.euler.mean(axis=0), recording.translation.mean(axis=0)
+        self.neutral = self._scaled(camera_of(*middle, native.K[0, 0], native.width, native.height))
         self.features = choose(extra.get("features"), avatar.features, extra.get("normalise"), avatar=avatar.name)
         self.torsos = Torsos.of(recording, self.width, self.height)
         self._own = Background(image=self.torsos.plain)
@@ -77,10 +82,11 @@ class TalkerStream(RenderStream):
         """Forget which torso was shown."""
         self.track.reset()
 
-    def shots(self, drive: Drive) -> "tuple[Heard, list[Pose], list[Camera]]":
+    def shots(self, drive: Drive, track: Track | None = None) -> "tuple[Heard, list[Pose], list[Camera]]":
         """Return what the network gets of a batch, its poses, and its cameras at the stream's size.
 
-        Raises MarotteError where the drive has no audio features, or some that are not finite.
+        track: in place of the stream's own, which goes on with the drive. Raises MarotteError where the drive has no
+        audio features, or some that are not finite.
         """
         from marotte.renderers.talker_person import Heard
 
@@ -91,9 +97,28 @@ class TalkerStream(RenderStream):
             raise MarotteError(
                 f"the audio features at tick {drive.ticks[np.argmin(finite)]} are not finite: mend where they come from"
             )
-        poses = self.track.poses(drive)
+        poses = (track or self.track).poses(drive)
         heard = Heard.of(drive.features, self.lids.values(drive.head.eyelids), poses)
         return heard, poses, [self._scaled(pose.camera) for pose in poses]
+
+    def head_boxes(self, drive: Drive) -> np.ndarray:
+        """Return the boxes [T, 4] of the opaque Gaussians of the head, in the pose that the pictures have.
+
+        Without audio features, of a silent head. It takes the network's time, and the track stays where it is. Heads
+        that were trained with their torso, in recordings without one, are measured with it.
+        """
+        if drive.features is None:
+            drive = replace(drive, features=np.zeros((len(drive), WINDOWS, CLASSES * STEPS), np.float32))
+        heard, _, cameras = self.shots(drive, copy(self.track))
+        boxes = np.full((len(drive), 4), np.nan)
+        for box, splats, camera in zip(boxes, self.heads(heard), cameras, strict=True):
+            means, opacities = splats.means[0].cpu().numpy(), splats.opacities[0].cpu().numpy()
+            box[:] = box_of(means[opacities >= SEEN], camera)
+        return boxes
+
+    def heads(self, heard: "Heard") -> "Iterator[Splats]":
+        """Yield the Gaussians of each frame, B = 1."""
+        raise NotImplementedError
 
     def behind(self, background: Background) -> Background:
         """Return what stands behind the torso."""
@@ -111,7 +136,12 @@ class CpuStream(TalkerStream):
     def __init__(self, person: "Person", rasterizer: str, avatar: Avatar, options: RenderOptions, pose: str) -> None:
         super().__init__(avatar, person.recording, options, pose)
         self.person, self.rasterizer = person, rasterizer
+        self.gaussian_count = person.count
         self.workspace = Workspace()
+
+    def heads(self, heard: "Heard") -> "Iterator[Splats]":
+        """Yield the Gaussians of each frame, B = 1."""
+        return self.person.one_by_one(heard)
 
 
 class DeviceStream(TalkerStream):
@@ -124,7 +154,13 @@ class DeviceStream(TalkerStream):
 
         super().__init__(avatar, talker.person.recording, options, pose)
         self.talker, self.batch = talker, talker.batch
+        self.gaussian_count = talker.person.count
         self._behind: Behind = Behind(talker.device)
+
+    def heads(self, heard: "Heard") -> "Iterator[Splats]":
+        """Yield the Gaussians of each frame, B = 1, on the device."""
+        for index in range(len(heard.audio)):
+            yield self.talker.splats(heard.part(slice(index, index + 1)))
 
     def piece(self, drive: Drive) -> "Piece":
         """Return a batch of this stream's as work for the device."""

@@ -1,6 +1,7 @@
 """The mesh renderer: a smooth-shaded head on the CPU, to look at a motion with."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,12 @@ import numpy as np
 from marotte.errors import MarotteError
 from marotte.models.flame import FlameModel
 from marotte.models.flame_numba import HeadEvaluator
+from marotte.renderers.face_marks import VertexMarks, posed
 from marotte.renderers.mesh_painter import Canvas, MeshPainter
 from marotte.runtime.avatar import Avatar
 from marotte.runtime.background import Background
 from marotte.runtime.camera import facing_camera
-from marotte.runtime.contracts import Drive, Renderer, RenderOptions, RenderStream
+from marotte.runtime.contracts import Drive, FacePoints, Renderer, RenderOptions, RenderStream
 from marotte.runtime.frames import Frames
 from marotte.runtime.splats import avatar_person
 
@@ -29,6 +31,22 @@ class MeshStream(RenderStream):
         self.evaluator = HeadEvaluator(model, scale=avatar.unit)
         self.painter = MeshPainter(model.faces, model.v_template, **_look(model))
         self._canvas: tuple[Background, Canvas] | None = None
+
+    def vertices(self, drive: Drive) -> np.ndarray:
+        """Return the mesh of each frame: [T, V, 3] in world units."""
+        return posed(self.evaluator, drive)
+
+    def face_points(self, drive: Drive) -> FacePoints | None:
+        """Return the landmarks on the vertices that are drawn."""
+        return self._marks.points(self.vertices(drive))
+
+    def head_boxes(self, drive: Drive) -> np.ndarray:
+        """Return the boxes [T, 4] of the head's vertices, without the shoulders'."""
+        return self._marks.boxes(self.vertices(drive), drive)
+
+    @cached_property
+    def _marks(self) -> VertexMarks:
+        return VertexMarks(self.evaluator)
 
     def canvas(self, background: Background) -> Canvas:
         """Return the canvas of a background; the last one is kept."""
@@ -54,13 +72,7 @@ class MeshRenderer(Renderer):
     def render(self, stream: RenderStream, drive: Drive) -> Frames:
         """Return the pictures of a batch: rgb24, or rgba where the background is transparent."""
         assert isinstance(stream, MeshStream)
-        head = drive.head
-        vertices = stream.evaluator.vertices(
-            head.expression,
-            head.full_pose,
-            eyelids=head.eyelids if stream.model.eyelid_fields is not None else None,
-            translation=head.translation,
-        )
+        vertices = stream.vertices(drive)
         stream.lap("head")
         canvas = stream.canvas(drive.background)
         pixels = np.empty((len(drive), stream.height, stream.width, canvas.channels), np.uint8)

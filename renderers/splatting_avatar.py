@@ -7,6 +7,7 @@ reference/splatting_avatar/SPEC.md.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, cast
 from weakref import WeakValueDictionary
 
@@ -17,6 +18,7 @@ from marotte.models.flame_numba import HeadEvaluator
 from marotte.models.splatting_avatar import SplattingAvatar
 from marotte.models.splatting_numba import SplattingEvaluator
 from marotte.renderers.devices import choose_device
+from marotte.renderers.face_marks import GaussianMarks, posed
 from marotte.renderers.gaussians import Gaussians
 from marotte.renderers.rasterizers import rasterize
 from marotte.renderers.rasterizers.cpu import Workspace
@@ -24,7 +26,7 @@ from marotte.renderers.splat_pictures import to_pixels
 from marotte.runtime.avatar import Avatar
 from marotte.runtime.background import Background
 from marotte.runtime.camera import Camera, facing_camera
-from marotte.runtime.contracts import Drive, Pending, Renderer, RenderOptions, RenderStream
+from marotte.runtime.contracts import Drive, FacePoints, Pending, Renderer, RenderOptions, RenderStream
 from marotte.runtime.frames import Frames
 from marotte.runtime.splats import avatar_head, avatar_identity, avatar_splats
 
@@ -44,13 +46,24 @@ class SplattingStream(RenderStream):
         self.width, self.height = options.width, options.height
         self.rasterizer = rasterizer
         self.head, self.splats = head, SplattingEvaluator(splats)
+        self.gaussian_count = len(splats)
         self.workspace = Workspace()
 
     def vertices(self, drive: Drive) -> np.ndarray:
         """Return the driving mesh of each frame: [T, V, 3] in world units."""
-        state = drive.head
-        lids = state.eyelids if self.head.model.eyelid_fields is not None else None
-        return self.head.vertices(state.expression, state.full_pose, lids, state.translation)
+        return posed(self.head, drive)
+
+    def face_points(self, drive: Drive) -> FacePoints | None:
+        """Return the landmarks, carried by the Gaussians that are drawn."""
+        return self._marks.points(self.vertices(drive))
+
+    def head_boxes(self, drive: Drive) -> np.ndarray:
+        """Return the boxes [T, 4] of the opaque Gaussians of the head, without those of neck and shoulders."""
+        return self._marks.boxes(self.vertices(drive), drive)
+
+    @cached_property
+    def _marks(self) -> GaussianMarks:
+        return GaussianMarks(self.head, self.splats.avatar)
 
     def gaussians(self, mesh: np.ndarray, camera: Camera) -> Gaussians:
         """Return what the rasterizer gets for a driving mesh [V, 3]."""

@@ -5,6 +5,7 @@ bytes come back on a stream of their own. Streams that share an avatar are drawn
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from marotte.models.splatting_avatar import SplattingAvatar
 from marotte.models.splatting_torch import TorchSplats, TorchSplatted
 from marotte.renderers.cuda_frames import Behind, to_bytes
 from marotte.renderers.device_jobs import Drawn, UnderWay, Workplace, batch_size, same_runs
+from marotte.renderers.face_marks import GaussianMarks, posed
 from marotte.renderers.gaussians import Gaussians, Raster
 from marotte.renderers.rasterizers import backends, first_use
 from marotte.renderers.rasterizers.batch import GaussianBatch, Views
@@ -23,7 +25,7 @@ from marotte.renderers.rasterizers.published import PublishedSettings
 from marotte.renderers.rasterizers.triton_backend import Ticket, Workspace, draw_batch
 from marotte.renderers.splatting_update import SplattingUpdate
 from marotte.runtime.camera import Camera
-from marotte.runtime.contracts import Drive, RenderOptions, RenderStream
+from marotte.runtime.contracts import Drive, FacePoints, RenderOptions, RenderStream
 
 # Frames and Gaussians drawn at once: enough to fill a large device; the update needs some 200 bytes for each pair.
 _MOST_FRAMES, _MOST_GAUSSIANS = 32, 2**22
@@ -43,12 +45,18 @@ class TorchAvatar:
     def __init__(self, head: HeadEvaluator, splats: SplattingAvatar, device: str, paint: Painter) -> None:
         # A power of two, as the update's graphs are.
         self.batch = batch_size(len(splats), _MOST_FRAMES, _MOST_GAUSSIANS)
-        self._paint = paint
+        self.head, self._splats, self._paint = head, splats, paint
+        self.gaussian_count = len(splats)
         self._place = Workplace(device)
         self.device = self._place.device
         with self._place.at_work():
             # Its memory is overwritten by its next call: only while at work.
             self.update = SplattingUpdate(head.model, head.scale, splats, self.device)
+
+    @cached_property
+    def marks(self) -> GaussianMarks:
+        """Where its landmarks and its head are, worked out on the CPU."""
+        return GaussianMarks(self.head, self._splats)
 
     def submit(self, pieces: "Sequence[tuple[TorchStream, Drive]]") -> Drawn:
         """Start to draw pieces of work of one size, all transparent or none."""
@@ -95,7 +103,18 @@ class TorchStream(RenderStream):
     def __init__(self, avatar: TorchAvatar, options: RenderOptions) -> None:
         self.width, self.height = options.width, options.height
         self.avatar, self.batch = avatar, avatar.batch
+        self.gaussian_count = avatar.gaussian_count
         self.behind = Behind(avatar.device)
+
+    def face_points(self, drive: Drive) -> FacePoints | None:
+        """Return the landmarks, carried by the Gaussians that are drawn: worked out by the CPU's evaluators from the
+        same head states, which agree with the device's to rounding, so that nothing waits for the device."""
+        return self.avatar.marks.points(posed(self.avatar.head, drive))
+
+    def head_boxes(self, drive: Drive) -> np.ndarray:
+        """Return the boxes [T, 4] of the opaque Gaussians of the head, without those of neck and shoulders; on the CPU
+        too."""
+        return self.avatar.marks.boxes(posed(self.avatar.head, drive), drive)
 
 
 class _Job(NamedTuple):

@@ -21,7 +21,7 @@ from marotte.renderers.device_jobs import Drawn, UnderWay, Workplace, batch_size
 from marotte.renderers.rasterizers.batch import GaussianBatch
 from marotte.renderers.rasterizers.published import PublishedSettings
 from marotte.renderers.splatting_torch import Painter
-from marotte.renderers.talker_person import Heard, Person, colours
+from marotte.renderers.talker_person import Heard, Person, Splats, colours
 from marotte.renderers.talker_poses import Pose
 from marotte.renderers.talker_torsos import Torsos
 from marotte.runtime.background import Background
@@ -82,6 +82,13 @@ class DeviceTalker:
             under_way = self._draw_all(job, slice(0, len(ticks)))
         counts = [len(piece.ticks) for piece in pieces]
         return Drawn(ticks, job.pixels, counts, under_way, lambda span: self._draw_again(job, span))
+
+    def splats(self, heard: Heard) -> Splats:
+        """Return the Gaussians of frames, which the device has made when they are here."""
+        with self._place.at_work():
+            made = self.person.splats(heard)
+            self._place.wait()
+        return made
 
     def warm_up(self) -> None:
         """Draw a silent frame and wait for it: kernels are compiled, or loaded from their cache."""

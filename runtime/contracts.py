@@ -183,6 +183,20 @@ class RenderOptions:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class FacePoints:
+    """Where the face's 68 landmarks (iBUG's order) are that were drawn in T frames.
+
+    points: [T, 68, 3] float64, in the world of the drive's cameras, head turned as drawn. rest: [68, 3] the same of the
+    neutral face, head unturned. metres: how long a world unit is. by: what was measured, `vertices` or `Gaussians`.
+    """
+
+    points: np.ndarray
+    rest: np.ndarray
+    metres: float
+    by: str
+
+
 def ignore_stage(stage: str) -> None:
     """Take the end of a stage that nobody times."""
 
@@ -191,10 +205,12 @@ class RenderStream:
     """One face: an avatar opened by a renderer, with its state.
 
     width, height: of its pictures. fps: its native rate, None where any will do. camera: the fixed camera of this
-    avatar, None where it takes any. features: the rows of audio features that it needs, where the avatar or the options
+    avatar, None where it takes any. neutral: how a straight head is seen, for streams whose `camera` is another one's,
+    a moving head's. features: the rows of audio features that it needs, where the avatar or the options
     decide that; else the renderer's `needs.features`. batch: how many frames it likes to get at once, where there are
     as many. in_flight: how many batches it works on at a time; 1 where `submit` returns only when the work is done.
     notes: what a user should know of what the pictures show, a line each.
+    gaussian_count: how many Gaussians it draws, where it draws some and knows.
     lap: called with the name of each stage of a picture as it ends, by renderers that have stages; set it to time them.
     """
 
@@ -202,11 +218,25 @@ class RenderStream:
     height: int
     fps: Fraction | None = None
     camera: Camera | None = None
+    neutral: Camera | None = None
     features: FeatureNeed | None = None
     batch: int = 8
     notes: tuple[str, ...] = ()
     in_flight: int = 1
+    gaussian_count: int | None = None
     lap: Callable[[str], None] = staticmethod(ignore_stage)
+
+    def face_points(self, drive: Drive) -> FacePoints | None:
+        """Return where the landmarks are in a drive's pictures; None where the renderer does not know.
+
+        For measurements: it draws nothing and changes nothing.
+        """
+        return None
+
+    def head_boxes(self, drive: Drive) -> np.ndarray | None:
+        """Return left, top, right and bottom [T, 4] of the head, in pixels of its pictures, where the renderer knows
+        its place otherwise than by landmarks; else None."""
+        return None
 
     def reset(self) -> None:
         """Forget the frames before."""

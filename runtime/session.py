@@ -26,6 +26,7 @@ from marotte.runtime.contracts import (
     Pending,
     Renderer,
     RenderOptions,
+    RenderStream,
     ignore_stage,
 )
 from marotte.runtime.frames import Frames
@@ -44,7 +45,8 @@ DEFAULT_FRAMING = "head"
 class SessionOptions:
     """How a session looks and moves.
 
-    fps: of the pictures; None for the avatar's own, else 25. framing: a camera of the avatar.
+    fps: of the pictures; None for the avatar's own, else 25. framing: a camera of the avatar; camera: another one in
+    its place, of the pictures' size, for avatars that take any.
     smooth: ARTalk's Savitzky-Golay smoother on the driver's motion. flame: a FLAME file, or a folder of
     some, for motion of another basis than the avatar's; expression_gain: factor on expression in the
     avatar's basis. driver, renderer: passed to the plug-ins by name.
@@ -55,6 +57,7 @@ class SessionOptions:
     fps: Fraction | None = None
     background: Background = field(default_factory=Background)
     framing: str = DEFAULT_FRAMING
+    camera: Camera | None = None
     motion: MotionOptions = field(default_factory=MotionOptions)
     smooth: bool = False
     idle: IdleOptions = field(default_factory=IdleOptions)
@@ -90,7 +93,8 @@ class Session:
     """One speaker and one face. `feed` sound, take frames, `finish`; `reset` starts a new utterance.
 
     lap: called with the name of each stage as it ends (drive, features, bridge, the renderer's own,
-        and render for what it does not name), to time them.
+        and render for what it does not name), to time them. watch: called with the renderer's stream and each drive
+        before it is drawn, in the order of the pictures.
     Raises MarotteError where driver, avatar and renderer do not fit together.
     """
 
@@ -110,11 +114,12 @@ class Session:
         options: SessionOptions | None = None,
         *,
         lap: Callable[[str], None] | None = None,
+        watch: Callable[[RenderStream, Drive], None] | None = None,
     ) -> None:
         options = options or SessionOptions()
         self.avatar, self.options = avatar, options
         self._driver, self._renderer = driver, renderer
-        self._lap = lap or ignore_stage
+        self._lap, self._watch = lap or ignore_stage, watch
         self._face = renderer.open(
             avatar, RenderOptions(options.width, options.height, options.background.transparent, options.renderer)
         )
@@ -127,7 +132,11 @@ class Session:
                 f"avatar {avatar.name} is drawn by {avatar.renderer} with a camera of its own: leave out --framing "
                 f"{options.framing}"
             )
-        camera = self._face.camera or avatar.framing(options.framing).camera(self._face.width, self._face.height)
+        camera = (
+            self._face.camera
+            or options.camera
+            or avatar.framing(options.framing).camera(self._face.width, self._face.height)
+        )
         self.bridge = open_bridge(avatar, camera, driver.basis, options)
         self.bridge.check(driver.basis)
         self._smoother = MotionSmoother() if options.smooth and not driver.smooths else None
@@ -146,6 +155,11 @@ class Session:
     def appetite(self) -> int:
         """How many frames at a time keep the renderer busy."""
         return self._face.batch * self._face.in_flight
+
+    @property
+    def works_ahead(self) -> bool:
+        """Whether the renderer works on several batches at a time, and several frames should be fed at once."""
+        return self._face.in_flight > 1
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -205,7 +219,10 @@ class Session:
         """Make and return the pictures that are decided and not yet taken."""
         while self._drives or self._pending:
             while self._drives and len(self._pending) < self._face.in_flight:
-                self._pending.append(self._renderer.submit([(self._face, self._drives.popleft())]))
+                drive = self._drives.popleft()
+                if self._watch:
+                    self._watch(self._face, drive)
+                self._pending.append(self._renderer.submit([(self._face, drive)]))
             frames = self._pending.popleft().result()[0]
             self._lap("render")
             yield frames
