@@ -88,7 +88,7 @@ def test_typings_show_the_packages():
 
 
 HELPS = (
-    *("render", "live", "motion", "bench", "doctor", "avatars import", "avatars export", "avatars evaluate"),
+    *("render", "compare", "live", "motion", "bench", "doctor", "avatars import", "avatars export", "avatars evaluate"),
     *("cameras convert", "cameras crop", "cameras turntable", "cameras plot"),
 )
 

@@ -46,14 +46,26 @@ def _complain(error: BaseException) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from marotte.runtime.cli import assets, avatars, bench, cameras, doctor, drive, info, live, motion, render
+    from marotte.runtime.cli import (
+        assets,
+        avatars,
+        bench,
+        cameras,
+        compare,
+        doctor,
+        drive,
+        info,
+        live,
+        motion,
+        render,
+    )
 
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show a traceback where something goes wrong")
     parser = argparse.ArgumentParser(prog="marotte", description="Speech in, a talking 3D head out.")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, title="commands")
-    for module in (render, live, drive, motion, avatars, assets, cameras, doctor, bench, info):
+    for module in (render, live, compare, drive, motion, avatars, assets, cameras, doctor, bench, info):
         _add(commands, module, common)
     return parser
 

@@ -95,28 +95,28 @@ def measure(pairs: Sequence[tuple[LipTrack, LabelledSpeech]], *, resamples: int 
 
     closures = weights @ np.array([_closures(*pair) for pair in pairs], float).reshape(count, 4)
     hits, bilabials, right, wrong = closures.T
-    recall, precision = _ratio(hits, bilabials), _ratio(right, right + wrong)
+    recall, precision = ratio(hits, bilabials), ratio(right, right + wrong)
     vowels = weights @ np.array([_moments(*_vowel_frames(*pair)) for pair in pairs]).reshape(count, 6)
-    lags = _lags()
-    shifted = np.array([[_moments(t.gap, _openness(s, t.seconds - lag)) for lag in lags] for t, s in pairs])
-    at_lags = _pearson(np.einsum("bu,ulk->blk", weights, shifted.reshape(count, len(lags), 6)))
+    shifts = lags()
+    shifted = np.array([[_moments(t.gap, _openness(s, t.seconds - lag)) for lag in shifts] for t, s in pairs])
+    at_lags = pearson(np.einsum("bu,ulk->blk", weights, shifted.reshape(count, len(shifts), 6)))
     quiet = weights @ np.array([_silence(*pair) for pair in pairs], float).reshape(count, 2)
     wins, rounded, others = _rounding(pairs)
     return Figures(
         recall=_figure(recall, bilabials),
         precision=_figure(precision, right + wrong),
         f1=_figure(
-            np.where(bilabials > 0, np.nan_to_num(_ratio(2 * recall * precision, recall + precision)), np.nan),
+            np.where(bilabials > 0, np.nan_to_num(ratio(2 * recall * precision, recall + precision)), np.nan),
             bilabials,
         ),
-        openness=_figure(_pearson(vowels), vowels[:, 0]),
-        openness_all=_figure(at_lags[:, len(lags) // 2], weights @ [len(track) for track, _ in pairs]),
-        lag=_figure(_peak(lags, at_lags) * 1000, weights @ [len(track) for track, _ in pairs]),
+        openness=_figure(pearson(vowels), vowels[:, 0]),
+        openness_all=_figure(at_lags[:, len(shifts) // 2], weights @ [len(track) for track, _ in pairs]),
+        lag=_figure(peak(shifts, at_lags) * 1000, weights @ [len(track) for track, _ in pairs]),
         rounding=_figure(
-            _ratio(np.einsum("bi,ij,bj->b", weights, wins, weights), (weights @ rounded) * (weights @ others)),
+            ratio(np.einsum("bi,ij,bj->b", weights, wins, weights), (weights @ rounded) * (weights @ others)),
             weights @ (rounded + others),
         ),
-        silence=_figure(_ratio(*quiet.T), quiet[:, 1]),
+        silence=_figure(ratio(*quiet.T), quiet[:, 1]),
         utterances=count,
         seconds=sum(len(speech.samples) for _, speech in pairs) / SAMPLE_RATE,
     )
@@ -131,7 +131,7 @@ def stillness(tracks: Sequence[LipTrack]) -> Stillness:
 
 def bilabial_spans(speech: LabelledSpeech) -> np.ndarray:
     """Return [N, 2] start and end of the bilabials in seconds: adjacent ones are one, lone ones in pauses left out."""
-    spans = _joined([(span.start, span.end) for span in speech.spans if span.phone in BILABIALS])
+    spans = joined([(span.start, span.end) for span in speech.spans if span.phone in BILABIALS])
     pauses = _pauses(speech)
     alone = [np.isclose(pauses[:, 1], a).any() and np.isclose(pauses[:, 0], b).any() for a, b in spans]
     return spans[~np.array(alone, bool)]
@@ -139,20 +139,20 @@ def bilabial_spans(speech: LabelledSpeech) -> np.ndarray:
 
 def closed_episodes(track: LipTrack) -> np.ndarray:
     """Return [N, 2] first and last frame of each unbroken run of closed lips."""
-    return _runs(track.gap < CLOSED)
+    return runs(track.gap < CLOSED)
 
 
 def _closures(track: LipTrack, speech: LabelledSpeech) -> tuple[int, int, int, int]:
     """Return bilabials met, bilabials, right and wrong episodes of closed lips."""
     seconds, closed, spans = track.seconds, track.gap < CLOSED, bilabial_spans(speech)
     met = sum(bool(closed[(seconds >= a - NEAR) & (seconds <= b + NEAR)].any()) for a, b in spans)
-    in_speech = ~_within(seconds, _pauses(speech), NEAR)
-    in_reach = _within(seconds, spans, NEAR)
+    in_speech = ~within(seconds, _pauses(speech), NEAR)
+    in_reach = within(seconds, spans, NEAR)
     good, stray = closed & in_speech & in_reach, closed & in_speech & ~in_reach
     episodes = closed_episodes(track)
     is_right = np.array([good[first : last + 1].any() for first, last in episodes], bool)
     wrong = 0
-    for first, last in _runs(stray):
+    for first, last in runs(stray):
         hangs_on = is_right[np.searchsorted(episodes[:, 0], first, "right") - 1]
         wrong += not hangs_on or (last + 1 - first) / float(track.fps) > NEAR
     return met, len(spans), int(is_right.sum()), wrong
@@ -176,8 +176,8 @@ def _silence(track: LipTrack, speech: LabelledSpeech) -> tuple[int, int]:
     spoken = level[(phones != SILENCE) & ~mask(_STOPS)[phones]]
     if not len(spoken):
         return 0, 0
-    talk = _joined([(span.start, span.end) for span in speech.spans if span.phone != "SIL"])
-    quiet = (level < np.percentile(spoken, 10) - UNDER_FLOOR) & ~_within(seconds, talk, FROM_SPEECH)
+    talk = joined([(span.start, span.end) for span in speech.spans if span.phone != "SIL"])
+    quiet = (level < np.percentile(spoken, 10) - UNDER_FLOOR) & ~within(seconds, talk, FROM_SPEECH)
     return int((track.gap[quiet] < CLOSED).sum()), int(quiet.sum())
 
 
@@ -210,12 +210,12 @@ def _rounding(pairs: Sequence[tuple[LipTrack, LabelledSpeech]]) -> tuple[np.ndar
 
 def _pauses(speech: LabelledSpeech) -> np.ndarray:
     """Return [N, 2] start and end of the time in which nothing is spoken; the ends of the sound are open."""
-    talk = _joined([(span.start, span.end) for span in speech.spans if span.phone != "SIL"])
+    talk = joined([(span.start, span.end) for span in speech.spans if span.phone != "SIL"])
     edges = np.concatenate([[-np.inf], talk.ravel(), [np.inf]]).reshape(-1, 2)
     return edges[edges[:, 1] - edges[:, 0] >= _SHORTEST_PAUSE]
 
 
-def _joined(spans: Sequence[tuple[float, float]]) -> np.ndarray:
+def joined(spans: Sequence[tuple[float, float]]) -> np.ndarray:
     """Return [N, 2] spans in order, those that touch (within the labels' rounding, 1 ms) made one."""
     array = np.array(spans, float).reshape(-1, 2)
     if not len(array):
@@ -224,7 +224,7 @@ def _joined(spans: Sequence[tuple[float, float]]) -> np.ndarray:
     return np.stack([array[np.r_[True, apart], 0], array[np.r_[apart, True], 1]], axis=1)
 
 
-def _within(seconds: np.ndarray, spans: np.ndarray, margin: float) -> np.ndarray:
+def within(seconds: np.ndarray, spans: np.ndarray, margin: float) -> np.ndarray:
     """Return [T] bool: which times lie in one of the spans [N, 2], which do not overlap, or within `margin` of it."""
     if not len(spans):
         return np.zeros(len(seconds), bool)
@@ -232,7 +232,7 @@ def _within(seconds: np.ndarray, spans: np.ndarray, margin: float) -> np.ndarray
     return (before >= 0) & (seconds <= spans[np.maximum(before, 0), 1] + margin)
 
 
-def _runs(on: np.ndarray) -> np.ndarray:
+def runs(on: np.ndarray) -> np.ndarray:
     """Return [N, 2] first and last index of each run of True."""
     edge = np.diff(np.concatenate([[0], on.astype(np.int8), [0]]))
     return np.stack([np.flatnonzero(edge == 1), np.flatnonzero(edge == -1) - 1], axis=1)
@@ -244,7 +244,7 @@ def _moments(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.array([len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y])
 
 
-def _pearson(moments: np.ndarray) -> np.ndarray:
+def pearson(moments: np.ndarray) -> np.ndarray:
     """Return r [...] of moments [..., 6]; NaN where one side does not vary."""
     n, x, y, xx, yy, xy = np.moveaxis(moments, -1, 0)
     variances = np.maximum(n * xx - x * x, 0), np.maximum(n * yy - y * y, 0)
@@ -253,23 +253,25 @@ def _pearson(moments: np.ndarray) -> np.ndarray:
     return np.where(varies, (n * xy - x * y) / np.sqrt(np.where(varies, variances[0] * variances[1], 1)), np.nan)
 
 
-def _lags() -> np.ndarray:
-    steps = round(LARGEST_LAG / _LAG_STEP)
+def lags(largest: float = LARGEST_LAG) -> np.ndarray:
+    """Return the shifts [L] in seconds, up to the largest either way, at which r is looked at."""
+    steps = round(largest / _LAG_STEP)
     return np.arange(-steps, steps + 1) * _LAG_STEP
 
 
-def _peak(lags: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """Return the lag [B] of the largest of r [B, L], between the steps by a parabola; NaN where r is."""
+def peak(shifts: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """Return the lag [B] of the largest of r [B, L] at `lags`, between the steps by a parabola; NaN where r is."""
     known = ~np.isnan(r).any(axis=1)
     filled = np.where(known[:, None], r, 0)
-    best = np.clip(np.argmax(filled, axis=1), 1, len(lags) - 2)
+    best = np.clip(np.argmax(filled, axis=1), 1, len(shifts) - 2)
     left, middle, right = (np.take_along_axis(filled, (best + i)[:, None], 1)[:, 0] for i in (-1, 0, 1))
     bend = left - 2 * middle + right
     shift = np.where(bend < 0, (left - right) / np.where(bend < 0, 2 * bend, 1), 0)
-    return np.where(known, lags[best] + np.clip(shift, -1, 1) * _LAG_STEP, np.nan)
+    return np.where(known, shifts[best] + np.clip(shift, -1, 1) * _LAG_STEP, np.nan)
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return part / whole; NaN where the whole is none."""
     return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)
 
 

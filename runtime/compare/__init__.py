@@ -1,0 +1,1 @@
+"""Comparing renderers, drivers and settings under the same sound, motion, camera and clock."""
