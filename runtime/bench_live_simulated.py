@@ -17,9 +17,10 @@ from marotte.runtime.contracts import SAMPLE_RATE, Drive, Driver, DriverStream, 
 from marotte.runtime.frames import Frames
 from marotte.runtime.live.counter import SQUARE, read_counter
 from marotte.runtime.live.limits import Limits
-from marotte.runtime.live.live_session import LiveSession, LiveSettings
+from marotte.runtime.live.live_session import LiveSession
 from marotte.runtime.live.pace import SimulatedClock
 from marotte.runtime.live.segment import to_int16
+from marotte.runtime.live.settings import LiveSettings
 from marotte.runtime.live.studio import Studio
 from marotte.runtime.live.viewing import Picture, Viewer
 from marotte.runtime.motion import JAW, WIDTH, Motion

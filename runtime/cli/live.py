@@ -83,9 +83,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 def configured(arguments: argparse.Namespace) -> "ServeConfig":
     """Return the `ServeConfig` that the arguments ask for. Raises MarotteError."""
-    from marotte.runtime.clock import as_fps
-    from marotte.runtime.live.live_session import LiveSettings
-    from marotte.runtime.serve.asked import size_of
+    from marotte.runtime.live.settings import LiveSettings
+    from marotte.runtime.serve.asked import fps_of, size_of
     from marotte.runtime.serve.config import IceServer, ServeConfig
 
     limits = Limits.read(arguments.limit)
@@ -97,7 +96,7 @@ def configured(arguments: argparse.Namespace) -> "ServeConfig":
         driver=arguments.driver,
         width=width,
         height=height,
-        fps=as_fps(arguments.fps or 30),
+        fps=fps_of(arguments.fps or 30),
         background=arguments.background,
         framing=arguments.framing,
         expressiveness=arguments.expressiveness,

@@ -1,5 +1,6 @@
 """Face: one session's picture of what it says: cross-fades, idle life that never jumps, and the drive of each frame."""
 
+import copy
 from dataclasses import replace
 from fractions import Fraction
 
@@ -62,6 +63,16 @@ class Face:
             head_motion=now.head_motion if head_motion is None else head_motion,
         )
         self._background = background or self._background
+
+    def join(self, other: "Face") -> None:
+        """Take up where another face is: at its frame, with the same idle life where that is the same person's, and as
+        it looks where both are driven in one basis."""
+        self._frame = other._frame
+        if self._idle.options == other._idle.options:
+            self._idle = copy.deepcopy(other._idle)
+        if self._still.basis == other._still.basis:
+            self._shown, self._from, self._since = other._shown, other._from, other._since
+            self._before = other._before
 
     def drive(self, segment: Segment) -> Drive:
         """Return what the renderer gets for the next frame, which shows this segment."""

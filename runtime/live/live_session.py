@@ -1,25 +1,23 @@
 """LiveSession: one face that is live: its speech, its picture, its viewers, on one clock.
 
-The studio's threads call it: `pace` takes what is due, `shot` hands a frame to the renderer, `rendered` and `encode`
-take it on. Sound never waits for a picture; of pictures only the newest is ever worked on.
+The studio's threads call it: `pace` takes what is due, `show` has it heard and drawn, `shot` hands a frame to the
+renderer, `rendered` and `encode` take it on. Sound never waits for a picture; of pictures only the newest is ever
+worked on. A session can stand beside another: it has the other's speech and clock, and a face of its own.
 """
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from marotte.errors import MarotteError
 from marotte.runtime.avatar import Avatar, load_avatar
-from marotte.runtime.background import Background, read_background
+from marotte.runtime.background import read_background
 from marotte.runtime.bridge import MotionOptions
-from marotte.runtime.clock import TICK_RATE, as_fps, frame_tick
-from marotte.runtime.contracts import Drive, Driver, FeatureNeed, Features, Renderer, RenderOptions, RenderStream
+from marotte.runtime.clock import TICK_RATE, frame_tick
+from marotte.runtime.contracts import Driver, Renderer, RenderOptions, RenderStream
 from marotte.runtime.idle import IdleOptions
-from marotte.runtime.join import features_for
 from marotte.runtime.live.counter import draw_counter
 from marotte.runtime.live.encode import H264Encoder
 from marotte.runtime.live.face import Face
@@ -27,9 +25,13 @@ from marotte.runtime.live.limits import Limits
 from marotte.runtime.live.metrics import Metrics
 from marotte.runtime.live.pace import Clock
 from marotte.runtime.live.segment import Segment
+from marotte.runtime.live.settings import LiveSettings
+from marotte.runtime.live.shot import Drawn, Moment, Shot
 from marotte.runtime.live.speaker import CUSHION_S, Event, Finished, RanDry, Speaker, Started
 from marotte.runtime.live.turn import Turn
 from marotte.runtime.live.viewing import Picture, Sound, Viewer
+from marotte.runtime.live.voice import Voice
+from marotte.runtime.live.way import Way
 from marotte.runtime.session import SessionOptions, open_bridge
 
 # A clock that is found so far behind stood still with the machine; what was missed is not made up for.
@@ -41,61 +43,15 @@ THREADS = ("drive", "render", "encode")
 
 
 @dataclass(frozen=True)
-class LiveSettings:
-    """What a session is opened with. driver_options, renderer_options: passed on by name. counter: paints each frame's
-    number into the picture, for measurements. bitrate: the most, bits a second."""
-
-    avatar: str = "demo"
-    driver: str = "viseme"
-    width: int = 512
-    height: int = 512
-    fps: Fraction = Fraction(30)
-    background: str | Background | None = None
-    framing: str = "head"
-    expressiveness: float = 1.0
-    head_motion: float = 1.0
-    idle: float = 1.0
-    seed: int = 0
-    flame: str | None = None
-    driver_options: dict[str, Any] = field(default_factory=dict)
-    renderer_options: dict[str, Any] = field(default_factory=dict)
-    counter: bool = False
-    bitrate: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "fps", as_fps(self.fps))
-        if self.fps > 60:
-            raise MarotteError(f"{float(self.fps):g} frames a second are more than live pictures have: give 1 to 60")
-
-
-@dataclass(frozen=True)
 class Closed:
     """The session is over. reason: in words."""
 
     reason: str
 
 
-@dataclass(frozen=True, eq=False)
-class Shot:
-    """A frame to be drawn. born, due: when its sound came in, and when it was to be shown."""
-
-    drive: Drive
-    generation: int
-    born: float
-    due: float
-    speech: bool
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    shot: Shot
-    pixels: np.ndarray
-    at: float
-
-
 class LiveSession:
     """One live face. on_event: called for each event, on the pacing thread. wake: called with the name of the thread
-    (`drive`, `render`, `encode`) that has something to do."""
+    (`drive`, `render`, `encode`) that has something to do. lead: the session beside which it stands: see `join`."""
 
     def __init__(
         self,
@@ -109,10 +65,11 @@ class LiveSession:
         metrics: Metrics | None = None,
         on_event: Callable[[Event | Closed], None] | None = None,
         wake: Callable[[str], None] = lambda thread: None,
+        lead: "LiveSession | None" = None,
     ) -> None:
-        self.name, self.settings, self.clock = name, settings, clock
+        self.name, self.settings, self.clock, self.lead = name, settings, clock, lead
         self.limits, self.metrics = limits or Limits(), Metrics(metrics)
-        self.driver, self.renderer = driver, renderer
+        self.renderer = renderer
         self.on_event, self._wake = on_event or _nobody, wake
         self.avatar: Avatar = load_avatar(settings.avatar)
         background = settings.background or self.avatar.background
@@ -125,14 +82,9 @@ class LiveSession:
         )
         self.size = self.stream.width, self.stream.height  # of its pictures
         self.fps = settings.fps
-        self._need = self.stream.features or renderer.needs.features
-        self._features = features_for(self._need, self.avatar.name) if self._need else None
-        if self._features and not np.isfinite(self._features.lookahead):
-            raise MarotteError(
-                f"avatar {self.avatar.name}: its audio features need the whole sound, so they are not live: use "
-                "--normalise running, or --features phones for an avatar that was trained on them"
-            )
-        self._rest = _rest(self._features, self._need) if self._features and self._need else None
+        self.way = Way.of(
+            driver, settings.driver_options, self.avatar.name, self.stream.features or renderer.needs.features
+        )
         camera = self.stream.camera or self.avatar.framing(settings.framing).camera(
             self.stream.width, self.stream.height
         )
@@ -145,9 +97,13 @@ class LiveSession:
             motion=MotionOptions(expressiveness=settings.expressiveness, head_motion=settings.head_motion),
             idle=IdleOptions(settings.idle, settings.seed),
             background=background,
-            rest=None if self._rest is None or self._need is None else np.tile(self._rest, (self._need.window, 1)),
+            rest=self.way.window,
         )
-        self.speaker = Speaker(self._turn, self.fps, now=clock.now, wake=lambda: wake("drive"), limits=self.limits)
+        self.speaker: Speaker = (
+            lead.speaker
+            if lead
+            else Speaker(self._turn, self.fps, now=clock.now, wake=lambda: wake("drive"), limits=self.limits)
+        )
         self.encoder: H264Encoder | None = None
         self.cost = 0.0  # seconds of the renderer for a frame, a running mean
         self.opened = self.used = clock.now()
@@ -156,8 +112,10 @@ class LiveSession:
         self._ticks = 0
         self._lock = threading.Lock()
         self._viewers: list[Viewer] = []
+        self._beside: tuple[LiveSession, ...] = ()
+        self._in_step = lead is None  # it has taken up its lead's frame
         self._shot: Shot | None = None
-        self._drawn: _Drawn | None = None
+        self._drawn: Drawn | None = None
         self._sent_at: float | None = None
         self.closed = False
         self._held = set(THREADS)
@@ -185,9 +143,32 @@ class LiveSession:
         now = self.clock.now()
         if now - self.opened > self.limits.session_s:
             return f"it lasted {now - self.opened:.0f} s, the limit session_s"
-        if not self._viewers and now - self.used > self.limits.idle_s:
+        watched = any(each._viewers for each in (self, *self._beside))
+        if not watched and now - self.used > self.limits.idle_s:
             return f"nobody used it for {now - self.used:.0f} s, the limit idle_s"
         return ""
+
+    def join(self) -> None:
+        """Begin to move beside its lead, with its next frame, in the middle of what that says; on any thread.
+
+        Where both faces are driven alike they share the motion; else a driver of its own hears what is said from now
+        on, and a turn waits a little for both. Raises MarotteError where the lead is closed.
+        """
+        lead = self.lead
+        assert lead is not None
+        with lead._lock:
+            if lead.closed:
+                raise MarotteError("the session beside which it was to be has ended")
+            lead._beside = (*lead._beside, self)
+        if not lead.way.serves(self.way):
+            lead.speaker.join(self.name, self._voice)
+            if self.closed:  # in the meantime, when there was no voice to take away
+                lead.speaker.part(self.name)
+
+    @property
+    def beside(self) -> tuple["LiveSession", ...]:
+        """The sessions that stand beside it."""
+        return self._beside
 
     # The pacing thread's.
 
@@ -199,41 +180,62 @@ class LiveSession:
 
     def time_of(self, tick: int) -> float:
         """Return when a tick of its sound is due, seconds of the clock."""
-        return (self.opened if self._start is None else self._start) + tick / TICK_RATE
+        first = self.lead or self
+        return (first.opened if first._start is None else first._start) + tick / TICK_RATE
 
-    def pace(self) -> None:
-        """Take all frames that are due: their sound goes out, the newest is to be drawn, the others were late."""
+    def fall_in(self) -> None:
+        """Take up its lead's frame, before that moves on; once."""
+        if self.lead and not self._in_step:
+            self.face.join(self.lead.face)
+            self._in_step = True
+
+    def pace(self) -> list[Moment]:
+        """Take all frames that are due, for it and those beside it."""
         now = self.clock.now()
         behind = now - self.next_due()
         assert self._start is not None
         if behind > _STALL_S:
             self._start += behind
             self.metrics.count("stalls")
-        taken: list[tuple[Segment, float]] = []
+        taken: list[Moment] = []
         while (due := self.next_due()) <= now:
             segment = self.speaker.take()
-            taken.append((segment, due))
+            taken.append(Moment(segment, self._ticks, due))
             self._frame += 1
-            sound = Sound(self._ticks, segment.sound)
             self._ticks += len(segment.sound)
-            for viewer in self._viewers:
-                viewer.hear(sound)
         for event in self.speaker.events():
             self._tell(event)
-        for index, (segment, due) in enumerate(taken):
+        return taken
+
+    def show(self, taken: list[Moment]) -> None:
+        """Let the viewers hear what was taken, and have the newest of it drawn: the others were late."""
+        for moment in taken:
+            sound = Sound(moment.tick, moment.segment.sound)
+            for viewer in self._viewers:
+                viewer.hear(sound)
+        for index, moment in enumerate(taken):
+            segment = self._own(moment.segment)
             if index < len(taken) - 1 or not self._viewers:
                 self.face.skip(segment)
                 self.metrics.count("dropped_late" if self._viewers else "unwatched")
                 continue
-            shot = Shot(self.face.drive(segment), segment.generation, segment.born, due, bool(segment.turn))
+            shot = Shot(self.face.drive(segment), segment.generation, segment.born, moment.due, bool(segment.turn))
             if segment.turn:
-                self.metrics.delay("motion", now - segment.born)
+                self.metrics.delay("motion", self.clock.now() - segment.born)
                 self.touch()
             with self._lock:
                 late, self._shot = self._shot, shot
             if late:
                 self.metrics.count("dropped_render")
-            self._wake("render")
+
+    def _own(self, segment: Segment) -> Segment:
+        """Return the moment by its own voice; a face that is late with it is still."""
+        if self.lead is None:
+            return segment
+        own = segment.by(self.name)
+        if segment.turn and not own.turn:
+            self.metrics.count("behind")
+        return own if self.way.need else replace(own, features=None)
 
     def _tell(self, event: Event) -> None:
         if isinstance(event, Started):
@@ -242,7 +244,8 @@ class LiveSession:
             self.metrics.count("ran_dry")
         elif isinstance(event, Finished) and event.reason == "interrupted":
             self.metrics.count("interrupted")
-        self.on_event(event)
+        for each in (self, *self._beside):
+            each.on_event(event)
 
     # The rendering thread's.
 
@@ -258,7 +261,7 @@ class LiveSession:
         self.cost = seconds if self.cost == 0 else self.cost + 0.05 * (seconds - self.cost)
         self.metrics.delay("render", now - shot.due)
         with self._lock:
-            late, self._drawn = self._drawn, _Drawn(shot, pixels, now)
+            late, self._drawn = self._drawn, Drawn(shot, pixels, now)
         if late:
             self.metrics.count("dropped_encode")
         self._wake("encode")
@@ -305,8 +308,13 @@ class LiveSession:
                 return
             self.closed = True
             self._viewers, self._shot, self._drawn = [], None, None
-        self.speaker.close()
+        if self.lead:
+            self.lead._forget(self)
+        else:
+            self.speaker.close()
         self.on_event(Closed(reason))
+        for each in self._beside:
+            each.close(f"the session beside it ended: {reason}")
         for thread in THREADS:
             self._wake(thread)
 
@@ -314,7 +322,7 @@ class LiveSession:
         """Give back what a thread of `THREADS` uses, on it; return whether all is given back."""
         if thread in self._held:
             self._held.discard(thread)
-            if thread == "drive":
+            if thread == "drive" and not self.lead:
                 self.speaker.work()
             elif thread == "render":
                 self.stream.close()
@@ -325,32 +333,27 @@ class LiveSession:
                 self.on_event = _nobody  # who listens holds the session: its memory would wait for the collector
         return not self._held
 
+    def _voice(self) -> Voice | None:
+        """Return its voice in a turn of its lead's; what fails ends this session only."""
+        try:
+            return Voice(self.name, self.way, self.fps)
+        except Exception as error:
+            self.close(f"its driver cannot begin: {error}")
+            return None
+
+    def _forget(self, session: "LiveSession") -> None:
+        """Let a session be beside it no more."""
+        with self._lock:
+            self._beside = tuple(each for each in self._beside if each is not session)
+        self.speaker.part(session.name)
+
     def _turn(self, name: str, generation: int, rate: int, stream: bool) -> Turn:
-        self.metrics.begin_turn()
-        target = self.driver.lookahead + self.driver.chunk + CUSHION_S + 3 * _PACKET_S
-        if self._features:
-            target = max(target, self._features.lookahead + CUSHION_S + 3 * _PACKET_S)
-        return Turn(
-            name,
-            generation,
-            self.driver,
-            self.fps,
-            rate=rate,
-            options=self.settings.driver_options,
-            features=self._features,
-            need=self._need,
-            rest=self._rest,
-            follow=target if stream else None,
-        )
+        faces = (self, *self._beside)
+        for each in faces:
+            each.metrics.begin_turn()
+        target = max(each.way.latency for each in faces) + CUSHION_S + 3 * _PACKET_S
+        return Turn(name, generation, self.way, self.fps, rate=rate, follow=target if stream else None)
 
 
 def _nobody(event: Event | Closed) -> None:
     """Tell nobody."""
-
-
-def _rest(features: Features, need: FeatureNeed) -> np.ndarray:
-    """Return the row [width] that the features give in the middle of long silence."""
-    stream = features.open()
-    rows = np.concatenate([stream.feed(np.zeros(3 * 16000, np.float32)), stream.finish()])
-    stream.close()
-    return rows[len(rows) // 2]

@@ -1,5 +1,6 @@
 """What a live session costs and misses: histograms of delays by stage, counters by cause, as Prometheus reads them."""
 
+import json
 import threading
 from bisect import bisect_left
 from collections import Counter, deque
@@ -9,6 +10,8 @@ import numpy as np
 
 # Upper ends of the histograms' buckets, in seconds.
 _BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0)
+# Which of several things of one name a value is of.
+Labels = tuple[tuple[str, str], ...]
 # How many of the newest delays the percentiles are of.
 _RECENT = 2048
 
@@ -66,7 +69,7 @@ class Metrics:
         self._lock = threading.Lock()
         self._delays = {stage: Delays() for stage in STAGES}
         self._counts: Counter[str] = Counter()
-        self._levels: dict[str, float] = {}
+        self._levels: dict[str, dict[Labels, float]] = {}
 
     def delay(self, stage: str, seconds: float) -> None:
         """Add a delay of one of `STAGES`."""
@@ -82,12 +85,16 @@ class Metrics:
         if self._whole:
             self._whole.count(what, number)
 
-    def level(self, what: str, value: float) -> None:
-        """Note what something is now: `push_state`, ..."""
+    def level(self, what: str, value: float | None, **labels: str) -> None:
+        """Note what something is now: `push_state`, ...; labels: which of several. None: it is no more."""
         with self._lock:
-            self._levels[what] = value
+            levels = self._levels.setdefault(what, {})
+            if value is None:
+                levels.pop(tuple(sorted(labels.items())), None)
+            else:
+                levels[tuple(sorted(labels.items()))] = value
         if self._whole:
-            self._whole.level(what, value)
+            self._whole.level(what, value, **labels)
 
     def begin_turn(self) -> None:
         """Let the percentiles be of what comes from now on."""
@@ -115,7 +122,18 @@ class Metrics:
                 lines += delays.lines("marotte_delay_seconds", f'stage="{stage}"')
             for what, number in sorted(self._counts.items()):
                 lines += [f"# TYPE marotte_{what}_total counter", f"marotte_{what}_total {number}"]
-            levels = {**self._levels, **gauges}
-        for name, value in sorted(levels.items()):
-            lines += [f"# TYPE marotte_{name} gauge", f"marotte_{name} {value:g}"]
+            levels = {name: dict(values) for name, values in self._levels.items() if values}
+        levels |= {name: {(): value} for name, value in gauges.items()}
+        for name, values in sorted(levels.items()):
+            lines.append(f"# TYPE marotte_{name} gauge")
+            lines += [f"marotte_{name}{_braced(labels)} {value:g}" for labels, value in sorted(values.items())]
         return "\n".join(lines) + "\n"
+
+
+def _braced(labels: Labels) -> str:
+    """Return labels as Prometheus has them, empty for none."""
+    return (
+        "{" + ",".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in labels) + "}"
+        if labels
+        else ""
+    )

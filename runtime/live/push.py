@@ -52,7 +52,8 @@ class PushState:
 
 
 class Push:
-    """Pushes a session until it is closed, or the session is. url: see `read_target`.
+    """Pushes a session until it is closed, or the session is. url: see `read_target`. name: tells several pushes of one
+    session apart in the metrics.
 
     on_event: called for each change of state, on this push's thread. random_share: 0..1, for the jitter of waits.
     Raises MarotteError where the address cannot be pushed to; what happens later is an event, and tried again.
@@ -64,10 +65,12 @@ class Push:
         url: str,
         on_event: Callable[[PushState], None] = lambda event: None,
         *,
+        name: str = "1",
         random_share: Callable[[], float] = random.random,
     ) -> None:
         self._session, self._target, self._on_event = session, read_target(url), on_event
         self._random_share = random_share
+        self._labels = {"session": session.name, "push": name, "url": self._target.shown}
         self._stop = threading.Event()
         self._state = PushState("connecting", self._target.shown)
         self._child: Child | None = None
@@ -111,7 +114,8 @@ class Push:
         return self._stop.is_set() or self._session.closed
 
     def _tell(self, state: State, reason: str = "") -> None:
-        self._session.metrics.level("push_state", _STATES.index(state))
+        level = None if state == "closed" else _STATES.index(state)
+        self._session.metrics.level("push_state", level, **self._labels)
         self._state = PushState(state, self._target.shown, reason)
         self._on_event(self._state)
 

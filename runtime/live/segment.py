@@ -1,6 +1,6 @@
 """Segment: what is heard and seen during one frame, in one piece, so that sound and picture cannot drift apart."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -9,6 +9,8 @@ from marotte.runtime.motion import Motion
 
 # int16's largest value, for sound of -1 to 1.
 _FULL = 32767
+# Motion of one frame, and its feature window where the renderer hears for itself.
+Frame = tuple[Motion, np.ndarray | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +21,8 @@ class Segment:
     session's is dropped wherever it is. position: ticks of the turn before it. sound: [n] int16 mono at 48 kHz, as
     long as the frame. heard: [m] float32 at 16 kHz, the same sound, for idle life. motion: of one frame, at the
     display's rate, None in silence. features: [window, width] where the renderer hears for itself. born: when its
-    sound came in, seconds of the session's clock.
+    sound came in, seconds of the session's clock. index: of the frame in its turn. beside: the same frame by the voices
+    of faces beside the first, by name; None where one is late.
     """
 
     turn: str
@@ -30,6 +33,16 @@ class Segment:
     motion: Motion | None = None
     features: np.ndarray | None = None
     born: float = 0.0
+    index: int = 0
+    beside: dict[str, Frame | None] = field(default_factory=dict)
+
+    def by(self, name: str) -> "Segment":
+        """Return the same moment by another voice: without motion where that one is late, as it came where it has none
+        of its own."""
+        if name not in self.beside:
+            return self
+        motion, features = self.beside[name] or (None, None)
+        return replace(self, turn=self.turn if motion is not None else "", motion=motion, features=features)
 
 
 @dataclass(frozen=True)

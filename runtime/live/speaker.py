@@ -19,9 +19,12 @@ from marotte.runtime.contracts import SAMPLE_RATE
 from marotte.runtime.live.limits import Limits
 from marotte.runtime.live.segment import Heard, Segment
 from marotte.runtime.live.turn import Turn
+from marotte.runtime.live.voice import Voice
 
 # What must be ready before a turn starts, or goes on after it ran dry: the jitter of a source that is live.
 CUSHION_S = 0.04
+# How much longer than its own latency a turn waits for a voice beside the first, so that both begin together.
+PATIENCE_S = 0.5
 _STEP = TICK_RATE // SAMPLE_RATE
 
 State = Literal["silent", "waiting", "speaking"]
@@ -55,6 +58,8 @@ class RanDry:
 Event = Started | Finished | RanDry
 # (name, generation, rate, whether it is a live stream) -> turn
 MakeTurn = Callable[[str, int, int, bool], Turn]
+# None: where it failed, and is told otherwise.
+MakeVoice = Callable[[], Voice | None]
 
 
 class Speaker:
@@ -81,6 +86,8 @@ class Speaker:
         self._retired: list[Turn] = []  # to be closed by the drive thread
         self._open: Turn | None = None  # that takes sound
         self._streams: set[str] = set()
+        self._voices: dict[str, MakeVoice] = {}  # of faces beside the first
+        self._held: float | None = None  # since when a turn waits for them alone
         self._speaking = False
         self._began = False  # the first turn has been heard
         self._position = 0
@@ -110,6 +117,9 @@ class Speaker:
             if self._make_turn is None:
                 return
             opened = self._make_turn(turn, self.generation, rate, stream)
+            for make in list(self._voices.values()):
+                if voice := make():
+                    opened.join(voice)
             if self._open is not None:
                 self._open.end()
             if stream:
@@ -167,6 +177,26 @@ class Speaker:
         self._wake()
         return heard
 
+    def join(self, name: str, make: MakeVoice) -> None:
+        """Let a face beside the first have a voice of its own: in what is being said from where it is, and in what
+        follows. make: opens one. A turn waits for it, for a while, to begin, and to go on after it ran dry; never
+        while it is being said."""
+        with self._lock:
+            self._voices[name] = make
+            for turn in list(self._turns):
+                if (voice := make()) is None:
+                    break
+                turn.join(voice)
+        self._wake()
+
+    def part(self, name: str) -> None:
+        """Do without the voice of that name, if there is one."""
+        with self._lock:
+            self._voices.pop(name, None)
+            for turn in self._turns:
+                turn.part(name)
+        self._wake()
+
     def take(self) -> Segment:
         """Return what is heard and seen in the session's next frame."""
         with self._lock:
@@ -199,6 +229,7 @@ class Speaker:
         """Forget all turns, and whoever makes them; nothing is said from now on."""
         with self._lock:
             self._make_turn = None
+            self._voices.clear()
             self.interrupt()
 
     def _of_turn(self, tick: int) -> Segment | None:
@@ -212,7 +243,7 @@ class Speaker:
                 self._open = None if self._open is turn else self._open
                 self._next()
                 continue
-            if not self._speaking and turn.ready() < self._cushion and not turn.whole:
+            if not self._speaking and not self._may_begin(turn):
                 return None
             segment = turn.take()
             if segment is None:
@@ -226,5 +257,16 @@ class Speaker:
             return segment
         return None
 
+    def _may_begin(self, turn: Turn) -> bool:
+        """Return whether enough is there to begin, or to go on after it ran dry."""
+        if turn.ready() < self._cushion and not turn.whole:
+            self._held = None
+            return False
+        if behind := turn.behind(self._cushion):
+            self._held = self._now() if self._held is None else self._held
+            return self._now() - self._held > PATIENCE_S + max(voice.way.latency for voice in behind)
+        self._held = None
+        return True
+
     def _next(self) -> None:
-        self._speaking, self._began, self._position = False, False, 0
+        self._speaking, self._began, self._position, self._held = False, False, 0, None

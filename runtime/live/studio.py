@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,22 +18,24 @@ import numpy as np
 
 from marotte.errors import MarotteError
 from marotte.runtime.compiled import prepare
-from marotte.runtime.contracts import SAMPLE_RATE, Driver, Renderer
+from marotte.runtime.contracts import Driver, Renderer
+from marotte.runtime.live.cost import end, kind_of, measured
 from marotte.runtime.live.limits import Limits
-from marotte.runtime.live.live_session import THREADS, Closed, LiveSession, LiveSettings, Shot
+from marotte.runtime.live.live_session import THREADS, Closed, LiveSession
 from marotte.runtime.live.memory import give_back
 from marotte.runtime.live.metrics import Metrics
 from marotte.runtime.live.pace import Clock, RealClock
+from marotte.runtime.live.settings import LiveSettings
+from marotte.runtime.live.shot import Shot
 from marotte.runtime.live.speaker import Event
 from marotte.runtime.live.turn import drive_turns
-from marotte.runtime.live.viewing import Viewer
 from marotte.runtime.registry import create
 
 _LOG = logging.getLogger("marotte.live")
 # The longest that pacing sleeps: a new session waits no longer for its first frame.
 _NAP_S = 0.005
-# What admission leaves free, and how many frames it measures a new kind of session by.
-SHARE, _MEASURED = 0.85, 6
+# What admission leaves free.
+SHARE = 0.85
 # How long a measurement that refuses a session counts.
 _AGAIN_S = 5.0
 _SWEEP_S = 1.0
@@ -63,7 +66,7 @@ class Studio:
         self._plugins: dict[tuple[str, str], Any] = {}
         self._costs: dict[tuple, tuple[float, float]] = {}  # by kind of session: of a frame, seconds; measured when
         self._lock = threading.RLock()
-        self._opening = threading.Lock()
+        self._opening, self._making = threading.Lock(), threading.Lock()
         self._sessions: tuple[LiveSession, ...] = ()
         self._names = 0
         self._wakes = {thread: threading.Event() for thread in THREADS}
@@ -102,19 +105,26 @@ class Studio:
         """Run the whole path once, sound to packets, in this thread; return the seconds that it took."""
         began = time.perf_counter()
         prepare()
-        self._plugin("driver", settings.driver).warm_up()
-        self._plugin("renderer", _renderer_of(settings)).warm_up()
         self.cost(settings)
         return time.perf_counter() - began
 
     def open(
-        self, settings: LiveSettings, on_event: Callable[[Event | Closed], None] = lambda event: None
+        self,
+        settings: LiveSettings,
+        on_event: Callable[[Event | Closed], None] = lambda event: None,
+        beside: LiveSession | None = None,
     ) -> LiveSession:
-        """Open a session. on_event: called for what happens in it, on the pacing thread.
+        """Open a session. on_event: called for what happens in it, on the pacing thread. beside: the session whose
+        speech and clock it shares, and which it ends with; size and frame rate are then that one's.
 
         Raises Busy where there are enough or its frames would not be in time, and MarotteError where avatar, driver
         and settings do not fit together.
         """
+        if beside:
+            if beside.lead:
+                raise MarotteError("a session cannot stand beside one that stands beside another: name the first")
+            first = beside.settings
+            settings = replace(settings, width=first.width, height=first.height, fps=first.fps)
         with self._opening:
             if len(self.sessions) >= self.limits.sessions:
                 raise Busy(f"{len(self.sessions)} sessions are open, the limit `sessions`: close one, or raise it")
@@ -126,12 +136,28 @@ class Studio:
                     f"renderer, {100 * load:.0f} % are taken and {100 * self.share:.0f} % may be: ask for fewer frames "
                     "or smaller pictures, or wait until a session ends"
                 )
-            session = self._new(settings, self.metrics, on_event)
+            session = self._new(settings, self.metrics, on_event, beside)
             session.cost = cost
             with self._lock:
                 self._sessions = (*self._sessions, session)
             self.metrics.count("sessions")
+            if beside:
+                try:
+                    session.join()
+                except Exception:
+                    session.close("it could not join the other")
+                    raise
             return session
+
+    def could(self, settings: LiveSettings, beside: LiveSession | None = None) -> bool:
+        """Return whether such a session could be opened if all others but the one beside it ended.
+
+        Raises MarotteError where avatar, driver and settings do not fit together.
+        """
+        with self._opening:
+            end(self._new(settings, None, lambda event: None, beside))
+            load = beside.cost * float(beside.fps) if beside else 0.0
+            return load + self.cost(settings) * float(settings.fps) <= self.share
 
     @property
     def load(self) -> float:
@@ -143,15 +169,15 @@ class Studio:
 
         Raises MarotteError where avatar, driver and settings do not fit together.
         """
-        kind = settings.avatar, settings.width, settings.height, repr(settings.renderer_options)
-        alike = [s.cost for s in self.sessions if (s.settings.avatar, *s.size) == kind[:3] and s.cost]
+        kind = kind_of(settings)
+        alike = [s.cost for s in self.sessions if kind_of(s.settings) == kind and s.cost]
         if alike:
             return float(np.mean(alike))
         cost, at = self._costs.get(kind, (0.0, -np.inf))
         refused = self.load + cost * float(settings.fps) > self.share
         # What would refuse a session is not believed for long: something else may have used the machine.
         if not cost or (refused and self.clock.now() - at > _AGAIN_S):
-            cost = self._measure(settings)
+            cost = measured(self._new(settings, None, lambda event: None))
             self._costs[kind] = cost, self.clock.now()
         return cost
 
@@ -160,7 +186,7 @@ class Studio:
         sessions = self.sessions
         return {
             "sessions_open": len(sessions),
-            "speaking": sum(session.speaker.state == "speaking" for session in sessions),
+            "speaking": sum(not s.lead and s.speaker.state == "speaking" for s in sessions),
             "renderer_load": self.load,
             "process_cpu_seconds": time.process_time(),
             "python_blocks": sys.getallocatedblocks(),
@@ -179,8 +205,17 @@ class Studio:
         """Pace all sessions; return when the next frame is due."""
         soonest = self.clock.now() + _NAP_S
         for session in self.sessions:
+            if session.lead:
+                continue  # the one beside which it stands paces both
             if session.next_due() <= self.clock.now():
-                self._guard(session, session.pace)
+                faces = (session, *session.beside)
+                for face in faces:
+                    self._guard(face, face.fall_in)
+                taken = self._guard(session, session.pace) or []
+                for face in faces:
+                    if not face.closed:
+                        self._guard(face, partial(face.show, taken))
+                self._wakes["render"].set()
             soonest = min(soonest, session.next_due())
         if self.clock.now() - self._swept > _SWEEP_S:
             self._swept = self.clock.now()
@@ -193,9 +228,15 @@ class Studio:
         return soonest
 
     def _drive(self) -> bool:
-        work = {id(turn): (session, turn) for session in self.sessions for turn in session.speaker.work()}
-        for turn, error in drive_turns([turn for _, turn in work.values()]):
-            self._failed(work[id(turn)][0], error)
+        leads = [session for session in self.sessions if not session.lead]
+        work = {
+            id(turn): (session, turn) for session in leads for turn in self._guard(session, session.speaker.work) or []
+        }
+        for turn, voice, error in drive_turns([turn for _, turn in work.values()]):
+            lead, _ = work[id(turn)]
+            for session in (lead, *lead.beside):
+                if session.name == (voice.name or lead.name):
+                    self._failed(session, error)
         return bool(work)
 
     def _render(self) -> bool:
@@ -232,7 +273,7 @@ class Studio:
         """Do a thread's work once, and give back what closed sessions hold there; return whether there was work."""
         done = {"drive": self._drive, "render": self._render, "encode": self._encode}[thread]()
         for session in self._sessions:
-            if session.closed and session.release(thread):
+            if session.closed and self._guard(session, partial(session.release, thread)):
                 with self._lock:
                     self._sessions = tuple(each for each in self._sessions if each is not session)
                     self._freed = True
@@ -274,13 +315,20 @@ class Studio:
     # Opening.
 
     def _plugin(self, kind: str, name: str) -> Any:
-        with self._lock:
+        """Return what it makes once and warms up: its first work must not fall among the frames of others."""
+        with self._making:
             if (kind, name) not in self._plugins:
-                self._plugins[kind, name] = self._make(kind, name)
+                made = self._make(kind, name)
+                made.warm_up()
+                self._plugins[kind, name] = made
             return self._plugins[kind, name]
 
     def _new(
-        self, settings: LiveSettings, metrics: Metrics | None, on_event: Callable[[Event | Closed], None]
+        self,
+        settings: LiveSettings,
+        metrics: Metrics | None,
+        on_event: Callable[[Event | Closed], None],
+        beside: LiveSession | None = None,
     ) -> LiveSession:
         driver: Driver = self._plugin("driver", settings.driver)
         renderer: Renderer = self._plugin("renderer", _renderer_of(settings))
@@ -297,30 +345,8 @@ class Studio:
             metrics=metrics,
             on_event=on_event,
             wake=lambda thread: self._wakes[thread].set(),
+            lead=beside,
         )
-
-    def _measure(self, settings: LiveSettings) -> float:
-        session = self._new(settings, None, lambda event: None)
-        viewer = Viewer()
-        session.watch(viewer)
-        session.speaker.speak("warm-up")
-        session.speaker.push(np.zeros(SAMPLE_RATE // 2, np.float32))
-        session.speaker.end()
-        costs = []
-        try:
-            drive_turns(session.speaker.work())
-            for _ in range(_MEASURED):
-                drive = session.face.drive(session.speaker.take())
-                began = time.perf_counter()
-                (frames,) = session.renderer.submit([(session.stream, drive)]).result()
-                costs.append(time.perf_counter() - began)
-                session.rendered(Shot(drive, 0, 0.0, 0.0, False), frames.pixels[0], costs[-1])
-                session.encode()
-        finally:
-            session.close()
-            for thread in THREADS:
-                session.release(thread)
-        return float(np.median(costs[1:]))
 
 
 def _renderer_of(settings: LiveSettings) -> str:

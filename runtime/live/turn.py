@@ -1,26 +1,24 @@
 """Turn: one utterance, or one open microphone, from sound to segments.
 
 Sound is taken at once and driven later: a driver may need a second for a chunk, and neither the source nor the clock
-waits for it. `drive_turns` does that work for several turns in one call of the driver.
+waits for it. `drive_turns` does that work for several turns in one call of the driver. The turn's own voice cuts it
+into segments; voices of faces beside the first hear the same sound, and their frames go with the segments.
 """
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
 from marotte.runtime.audio.resample import Resampler
 from marotte.runtime.clock import TICK_RATE, frame_count, frame_tick
-from marotte.runtime.contracts import SAMPLE_RATE, Driver, FeatureNeed, Features
-from marotte.runtime.join import FeatureJoin
+from marotte.runtime.contracts import SAMPLE_RATE, Driver
 from marotte.runtime.live.follow import Follower
-from marotte.runtime.live.segment import Segment, to_float, to_int16
-from marotte.runtime.motion import Motion, concatenate
-from marotte.runtime.retime import Retimer
-from marotte.runtime.smoothing import MotionSmoother
+from marotte.runtime.live.segment import Frame, Segment, to_float, to_int16
+from marotte.runtime.live.voice import Voice
+from marotte.runtime.live.way import Way
 
 # A stream that waits by so much more than its target gives up silence, which is what is below this level.
 _TOO_FAR_S, _SILENCE = 0.2, 0.004
@@ -29,6 +27,8 @@ _LONGEST_GAP_S = 1.0
 # Sound is kept in pieces of so many seconds at most, and so much is driven at once: a file that is pushed whole keeps
 # no other session's turn waiting.
 _PIECE_S, _AT_ONCE_S = 0.5, 2.0
+# What was played is kept for so long: a voice that joins hears it first, so that it is no stranger to the sentence.
+_PAST_S = 1.0
 # Ticks of one sample at the driver's rate.
 _STEP = TICK_RATE // SAMPLE_RATE
 
@@ -36,32 +36,25 @@ _STEP = TICK_RATE // SAMPLE_RATE
 class Turn:
     """One turn of one session. Sound goes in from any thread, `drive_turns` runs on one, segments go out on a third.
 
-    rate: of the sound that comes in. need, features: for renderers that hear for themselves; rest: the rows [width]
-    that the features give for long silence. smooth: as in a session. follow: seconds that should wait in a live stream,
-    None for sound that comes faster than it is played.
+    way: of its own voice. rate: of the sound that comes in. follow: seconds that should wait in a live stream, None for
+    sound that comes faster than it is played.
     """
 
     def __init__(
         self,
         name: str,
         generation: int,
-        driver: Driver,
+        way: Way,
         fps: Fraction,
         *,
         rate: int = SAMPLE_RATE,
-        options: Mapping[str, Any] | None = None,
-        features: Features | None = None,
-        need: FeatureNeed | None = None,
-        rest: np.ndarray | None = None,
-        smooth: bool = False,
         follow: float | None = None,
     ) -> None:
-        self.name, self.generation, self.driver, self.fps, self.rate = name, generation, driver, fps, rate
-        self.stream = driver.open(options)
-        self._smoother = MotionSmoother() if smooth and not driver.smooths else None
-        self._moved = False
-        self._retimer = Retimer(fps)
-        self._join = FeatureJoin(features, need, fps, rest) if features is not None and need is not None else None
+        self.name, self.generation, self.fps, self.rate = name, generation, fps, rate
+        self.voice = Voice("", way, fps)
+        self._beside: dict[str, Voice] = {}
+        self._joining: list[Voice] = []  # voices that have heard nothing yet
+        self._left: list[Voice] = []  # and those that are to be closed
         self._to_ticks = Resampler(rate, TICK_RATE)
         # A stream is followed first, so that what is driven is what is played.
         self._to_driver = Resampler(rate if follow is None else TICK_RATE, SAMPLE_RATE)
@@ -69,7 +62,7 @@ class Turn:
         self._lock = threading.Lock()
         self._incoming: deque[tuple[np.ndarray, float]] = deque()
         self._ended = False  # no more sound comes
-        self._last = False  # the drive thread has all of it
+        self._last = False  # the voices have all of it
         self._driven = False  # and all of it is driven
         self._received = 0  # samples, at the source's rate, gaps included
         self._unheard = 0  # ticks that wait in `_incoming`
@@ -78,7 +71,8 @@ class Turn:
         self._segments: deque[Segment] = deque()
         self._sound = np.zeros(0, np.float32)  # at 48 kHz, from frame `_cut` on
         self._heard = np.zeros(0, np.float32)
-        self._motion: Motion | None = None
+        self._past: deque[np.ndarray] = deque(maxlen=max(1, round(_PAST_S * fps)))  # `heard` of the last taken
+        self._next = 0  # the frame that is taken next
         self._cut = 0  # frames that are segments
         self._born: deque[tuple[int, float]] = deque()  # ticks up to which sound came, and when
 
@@ -135,15 +129,35 @@ class Turn:
         with self._lock:
             self._ended = True
 
+    def join(self, voice: Voice) -> None:
+        """Let a face beside the first have a voice of its own in what is said, from now on."""
+        with self._lock:
+            self._beside[voice.name] = voice
+            self._joining.append(voice)
+
+    def part(self, name: str) -> None:
+        """Do without the voice of that name, if there is one."""
+        with self._lock:
+            if voice := self._beside.pop(name, None):
+                self._left.append(voice)
+                self._joining = [each for each in self._joining if each is not voice]
+
     def has_work(self) -> bool:
         """Return whether the drive thread has anything to do for it."""
         with self._lock:
-            return bool(self._incoming) or (self._ended and not self._driven)
+            waits = self.voice.waits or any(voice.waits for voice in self._beside.values())
+            return waits or bool(self._incoming or self._joining or self._left) or (self._ended and not self._last)
 
     def ready(self) -> int:
         """Return how many segments can be taken."""
         with self._lock:
             return len(self._segments)
+
+    def behind(self, frames: int) -> list[Voice]:
+        """Return the voices beside the first that have less than so many frames for the segments to come."""
+        with self._lock:
+            most = min(frames, len(self._segments))
+            return [voice for voice in self._beside.values() if not voice.done and voice.ahead(self._next) < most]
 
     def take(self) -> Segment | None:
         """Return the next segment, None where it is not there yet."""
@@ -152,13 +166,18 @@ class Turn:
                 return None
             segment = self._segments.popleft()
             self._taken += len(segment.sound)
+            self._past.append(segment.heard)
+            self._next = segment.index + 1
+            for name, voice in self._beside.items():
+                segment.beside[name] = voice.take(segment.index)
             return segment
 
     def close(self) -> None:
         """Give back the streams; on the drive thread."""
-        self.stream.close()
-        if self._join:
-            self._join.close()
+        with self._lock:
+            voices, self._beside, self._left = [self.voice, *self._beside.values(), *self._left], {}, []
+        for voice in voices:
+            voice.close()
 
     def _is_too_far(self, sound: np.ndarray) -> bool:
         """Return whether to leave out this piece of a stream: it is silent, and far too much waits."""
@@ -175,8 +194,25 @@ class Turn:
 
     # What follows is the drive thread's.
 
-    def hear(self) -> np.ndarray:
-        """Take what came in, or as much as is driven at once; return the sound [n] float32 at 16 kHz for the driver."""
+    def hear(self) -> list[Voice]:
+        """Let the voices hear what came in, or as much as is driven at once; return those that now have work."""
+        with self._lock:
+            joining, self._joining = self._joining, []
+            left, self._left = self._left, []
+            voices = [self.voice, *self._beside.values()]
+            for voice in joining:
+                voice.start = self._next - len(self._past)
+                for sound in (*self._past, *(segment.heard for segment in self._segments), self._heard):
+                    voice.hear(sound)
+                if self._last:
+                    voice.end(self._ticks)
+        for voice in left:
+            voice.close()
+        if self._incoming or (self._ended and not self._last):
+            self._hear(voices)
+        return [voice for voice in voices if voice.waits]
+
+    def _hear(self, voices: list[Voice]) -> None:
         pieces: list[tuple[np.ndarray, float]] = []
         with self._lock:
             level, ticks = self._level(), 0
@@ -202,60 +238,34 @@ class Turn:
             self._ticks += len(same)
         self._sound, driven = np.concatenate(played), np.concatenate(heard)
         self._heard = np.concatenate([self._heard, driven])
-        return driven
+        for voice in voices:
+            voice.hear(driven)
+            if self._last:
+                voice.end(self._ticks)
 
-    def add(self, motion: Motion, sound: np.ndarray) -> None:
-        """Take the driver's motion for the sound [n] that `hear` returned, and cut segments of what is whole."""
-        parts = [self._retimer.feed(self._smoothed(motion))]
-        if self._join:
-            self._join.feed(sound)
-        if self._last:
-            seconds = Fraction(self._ticks, TICK_RATE)
-            rest = self._smoothed(self.stream.finish())
-            if self._smoother and self._moved:
-                rest = concatenate([rest, self._smoother.finish()])
-            parts.append(self._retimer.feed(rest))
-            left = self._retimer.finish(seconds)
-            parts += [left] if left is not None else []
-            if self._join:
-                self._join.finish()
-        self._motion = concatenate([*([self._motion] if self._motion is not None else []), *parts])
-        self._cut_segments()
-
-    def _smoothed(self, motion: Motion) -> Motion:
-        if self._smoother is None or not len(motion):
-            return motion
-        self._moved = True
-        return self._smoother.feed(motion)
-
-    def _cut_segments(self) -> None:
-        motion = self._motion
-        assert motion is not None
+    def cut(self) -> None:
+        """Make segments of what is whole."""
         stop = frame_count(Fraction(self._ticks, TICK_RATE), self.fps)
         if not self._last:
             # A frame's sound must be there to its end, at both rates.
             while stop > self._cut and not self._has(stop):
                 stop -= 1
-        count = min(stop - self._cut, len(motion))
-        if self._join:
-            count = self._join.ready(self._cut, self._cut + count) - self._cut
-        windows = self._join.windows(self._cut, self._cut + count) if self._join and count > 0 else None
         base = frame_tick(self._cut, self.fps)
-        made = [self._segment(motion, i, base, None if windows is None else windows[i]) for i in range(max(count, 0))]
-        self._motion = motion[max(count, 0) :]
+        made = [self._segment(frame, base) for frame in self.voice.cut(stop - self._cut)]
         end = frame_tick(self._cut, self.fps)
         self._sound = self._sound[end - base :].copy()
         self._heard = self._heard[end // _STEP - base // _STEP :].copy()
         with self._lock:
             self._segments.extend(made)
-            self._driven = self._last
+            self._driven = self.voice.done
 
     def _has(self, frames: int) -> bool:
         base, end = frame_tick(self._cut, self.fps), frame_tick(frames, self.fps)
         return end - base <= len(self._sound) and end // _STEP - base // _STEP <= len(self._heard)
 
-    def _segment(self, motion: Motion, index: int, base: int, window: np.ndarray | None) -> Segment:
+    def _segment(self, frame: Frame, base: int) -> Segment:
         """Return the next segment; base: the tick from which sound is kept."""
+        motion, window = frame
         start, end = frame_tick(self._cut, self.fps), frame_tick(self._cut + 1, self.fps)
         while len(self._born) > 1 and self._born[0][0] <= start:
             self._born.popleft()
@@ -266,32 +276,41 @@ class Turn:
             position=start,
             sound=to_int16(_piece(self._sound, start - base, end - base)),
             heard=_piece(self._heard, start // _STEP - base // _STEP, end // _STEP - base // _STEP),
-            motion=motion[index : index + 1],
+            motion=motion,
             features=window,
+            index=self._cut - 1,
             born=self._born[0][1] if self._born else 0.0,
         )
 
 
-def drive_turns(turns: Sequence[Turn]) -> list[tuple[Turn, Exception]]:
-    """Do what the turns' drivers have to do, with one call for each driver; return the turns that failed, and why.
+def drive_turns(turns: Sequence[Turn]) -> list[tuple[Turn, Voice, Exception]]:
+    """Do what the turns' drivers have to do, with one call for each driver; return the voices that failed, and why.
 
-    Where a driver takes several streams at once, what fails takes all of its turns along.
+    Where a driver takes several streams at once, what fails takes all of its voices along.
     """
-    failed: list[tuple[Turn, Exception]] = []
-    by_driver: dict[int, list[Turn]] = {}
+    failed: list[tuple[Turn, Voice, Exception]] = []
+    by_driver: dict[int, list[tuple[Turn, Voice]]] = {}
     for turn in turns:
-        by_driver.setdefault(id(turn.driver), []).append(turn)
+        try:
+            for voice in turn.hear():
+                by_driver.setdefault(id(voice.way.driver), []).append((turn, voice))
+        except Exception as error:
+            failed.append((turn, turn.voice, error))
     for group in by_driver.values():
-        together = type(group[0].driver).step is not Driver.step
-        for some in [group] if together else [[turn] for turn in group]:
+        driver = group[0][1].way.driver
+        for some in [group] if type(driver).step is not Driver.step else [[one] for one in group]:
             try:
-                sounds = [turn.hear() for turn in some]
-                streams = [turn.stream for turn in some]
-                motions = some[0].driver.step(list(zip(streams, sounds, strict=True)))
-                for turn, motion, sound in zip(some, motions, sounds, strict=True):
-                    turn.add(motion, sound)
+                sounds = [voice.sound(round(_AT_ONCE_S * SAMPLE_RATE)) for _, voice in some]
+                streams = [voice.stream for _, voice in some]
+                motions = driver.step(list(zip(streams, sounds, strict=True)))
+                for (turn, voice), motion, sound in zip(some, motions, sounds, strict=True):
+                    voice.add(motion, sound)
+                    if voice is turn.voice:
+                        turn.cut()
+                    else:
+                        voice.cut_all()
             except Exception as error:
-                failed += [(turn, error) for turn in some]
+                failed += [(turn, voice, error) for turn, voice in some]
     return failed
 
 

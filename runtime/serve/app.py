@@ -7,13 +7,14 @@ from aiohttp import web
 
 from marotte.runtime.live.studio import Studio
 from marotte.runtime.serve.answers import Refused, add_headers, answer, body_of, errors
+from marotte.runtime.serve.aside import aside
 from marotte.runtime.serve.asked import CHANGING, RANGES, RATES, SIZES, avatars, drivers, settings_of, usual_avatar
 from marotte.runtime.serve.auth import Guard, guarding
 from marotte.runtime.serve.config import ServeConfig
 from marotte.runtime.serve.control import Control
 from marotte.runtime.serve.media import Media
 from marotte.runtime.serve.page import Page
-from marotte.runtime.serve.rooms import Room, Rooms, aside
+from marotte.runtime.serve.rooms import Room, Rooms
 from marotte.runtime.serve.uploads import say
 
 _BODY_BYTES = 1 << 18
@@ -74,7 +75,11 @@ class Server:
         asked = await body_of(request, self.config.limits.request_s)
         await self.rooms.ready.wait()
         known = await self.known_drivers()
-        room = await self.rooms.open(await aside(lambda: settings_of(asked, self.config, known)))
+        first = self._beside(asked.pop("beside", None))
+        if first:
+            asked = first.changed | asked
+        settings = first.session.settings if first else None
+        room = await self.rooms.open(await aside(lambda: settings_of(asked, self.config, known, settings)), first)
         path = f"/v1/sessions/{room.name}"
         urls = {"self": path, **{name: f"{path}/{name}" for name in ("control", "media", "offer", "say")}}
         return answer(201, **room.about(), urls=urls)
@@ -127,6 +132,15 @@ class Server:
         if self._drivers is None:
             self._drivers = await aside(drivers)
         return self._drivers
+
+    def _beside(self, given: object) -> Room | None:
+        """Return the room beside which a session is to be. Raises Refused."""
+        if given is None:
+            return None
+        room = self.rooms.get(given if isinstance(given, str) else "")
+        if room.beside:
+            raise Refused(409, "that session stands beside another itself: name the first")
+        return room
 
     def _room(self, request: web.Request) -> Room:
         return self.rooms.get(request.match_info["id"])

@@ -10,7 +10,7 @@ from marotte.errors import MarotteError, unknown_name
 from marotte.runtime.avatar import avatar_folders, load_avatar
 from marotte.runtime.background import Background
 from marotte.runtime.clock import as_fps
-from marotte.runtime.live.live_session import LiveSettings
+from marotte.runtime.live.settings import LiveSettings
 from marotte.runtime.registry import status
 from marotte.runtime.serve.config import ServeConfig
 
@@ -19,9 +19,10 @@ RATES = (25, 30, 50, 60)
 # What may be asked for, and changed while a session runs, with its range.
 RANGES = {"expressiveness": (0.0, 3.0), "head_motion": (0.0, 1.0), "idle": (0.0, 2.0)}
 CHANGING = ("expressiveness", "head_motion", "background")
-_KNOWN = ("avatar", "driver", "size", "fps", "background", "seed", *RANGES)
+_KNOWN = ("avatar", "variant", "driver", "size", "fps", "background", "seed", *RANGES)
 _SIDES = (64, 2048)
 _SIZE = re.compile(r"[0-9]{1,5}(x[0-9]{1,5})?")
+_RATE = re.compile(r"[0-9]{1,6}(\.[0-9]{1,9}|/[0-9]{1,6})?")
 _COLOUR = re.compile(r"#[0-9a-fA-F]{3}|#[0-9a-fA-F]{6}|[a-zA-Z]{3,24}")
 # A driver that plays one file has nothing to play here.
 _NOT_LIVE = ("playback",)
@@ -45,40 +46,57 @@ def avatars(config: ServeConfig) -> list[dict[str, Any]]:
             avatar = load_avatar(config.session.avatar if name == usual else name)
         except MarotteError:
             continue
-        found.append({"name": name, "title": avatar.title or name, "renderer": avatar.renderer, "size": avatar.size})
+        told = {"name": name, "title": avatar.title or name, "renderer": avatar.renderer, "size": avatar.size}
+        found.append(told | {"variants": list(avatar.variants)})
     return found
 
 
-def settings_of(asked: Mapping[str, Any], config: ServeConfig, known_drivers: list[str]) -> LiveSettings:
-    """Return a session's settings: the configured ones, changed as asked. Raises MarotteError."""
+def settings_of(
+    asked: Mapping[str, Any], config: ServeConfig, known_drivers: list[str], beside: LiveSettings | None = None
+) -> LiveSettings:
+    """Return a session's settings: the configured ones, or those of the session beside which it is to be, changed as
+    asked. Raises MarotteError."""
     for name in asked:
         if name not in _KNOWN:
             raise unknown_name("setting of a session", str(name)[:40], _KNOWN)
-    settings = config.session
+        if beside and name in ("size", "fps"):
+            raise MarotteError(f"{name} of two sessions side by side is that of the first: leave it out")
+    settings = beside or config.session
     values: dict[str, Any] = {name: _number(name, asked[name], *RANGES[name]) for name in RANGES if name in asked}
-    if "avatar" in asked and asked["avatar"] != usual_avatar(config):
-        values["avatar"] = _one_of("avatar", asked["avatar"], avatar_folders())
+    if "avatar" in asked:
+        usual = asked["avatar"] == usual_avatar(config)
+        values["avatar"] = config.session.avatar if usual else _one_of("avatar", asked["avatar"], avatar_folders())
     if "driver" in asked:
         values["driver"] = _one_of("driver", asked["driver"], known_drivers)
-        if values["driver"] != settings.driver:
-            values["driver_options"] = {}
+        values["driver_options"] = config.session.driver_options if values["driver"] == config.session.driver else {}
     if "seed" in asked:
         values["seed"] = _whole("seed", asked["seed"], 0, 2**31 - 1)
     if "background" in asked:
         values["background"] = background_of(asked["background"])
     if "size" in asked:
         values["width"], values["height"] = size_of(asked["size"], config.limits.pixels)
-    values["fps"] = fps_of(asked["fps"]) if "fps" in asked else config.fps or settings.fps
-    return with_variant(replace(settings, **values), config)
+    if not beside:
+        values["fps"] = fps_of(asked["fps"]) if "fps" in asked else config.fps or settings.fps
+    changed = replace(settings, **values)
+    if "variant" in asked:
+        return with_variant(changed, config, _variant_of(asked["variant"], changed.avatar))
+    same = beside is not None and beside.avatar == changed.avatar
+    return changed if same else with_variant(changed, config, config.variant)
 
 
-def with_variant(settings: LiveSettings, config: ServeConfig) -> LiveSettings:
-    """Return the settings with the configured variant, where the avatar has it."""
+def with_variant(settings: LiveSettings, config: ServeConfig, variant: str | None) -> LiveSettings:
+    """Return the settings with a variant, where the avatar has it; None: the avatar as it is."""
     avatar = load_avatar(settings.avatar)
-    options = {} if avatar.name != load_avatar(config.session.avatar).name else dict(settings.renderer_options)
-    if config.variant and config.variant in avatar.variants:
-        options.setdefault("variant", config.variant)
+    options = {} if avatar.name != load_avatar(config.session.avatar).name else dict(config.session.renderer_options)
+    options.pop("variant", None)
+    if variant and variant in avatar.variants:
+        options["variant"] = variant
     return replace(settings, renderer_options=options)
+
+
+def _variant_of(value: Any, avatar: str) -> str | None:
+    """Return a variant's name, None for none. Raises MarotteError."""
+    return None if value is None else _one_of("variant", value, list(load_avatar(avatar).variants))
 
 
 def changes_of(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +143,9 @@ def size_of(value: Any, most: int) -> tuple[int, int]:
 
 def fps_of(value: Any) -> Fraction:
     """Return a frame rate. Raises MarotteError."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float) or len(str(value)) > 16:
+    text = isinstance(value, str) and _RATE.fullmatch(value) and len(value) <= 16
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e6
+    if not text and not number:
         raise MarotteError(f"frame rate {_short(value)} is not a number: 25, 30, 60 or 30000/1001")
     return as_fps(value)
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from marotte.errors import MarotteError
 from marotte.runtime.live.limits import Limits
-from marotte.runtime.live.live_session import LiveSettings
+from marotte.runtime.live.settings import LiveSettings
 
 _ORIGIN = re.compile(r"https?://[^/\s]+")
 _ICE = re.compile(r"(stuns?|turns?):[^\s,]+")

@@ -110,12 +110,15 @@ class Control:
         does = self._does.get(kind) if isinstance(kind, str) else None
         if does is None:
             raise MarotteError(f"message type {repr(kind)[:40]} is none of {', '.join(self._does)}")
+        if kind != "set":
+            self._room.check_speech()
         does(message)
         self._room.session.touch()
 
     def _hear(self, data: bytes) -> None:
         if len(data) % 2:
             raise MarotteError(f"sound of {len(data)} bytes is not of whole int16 samples")
+        self._room.check_speech()
         sound = np.frombuffer(data, "<i2").astype(np.int16)
         self._room.session.speaker.push(sound, turn=self._turn or "")
 

@@ -23,7 +23,7 @@ CONFIG, KEY, DELTA, SOUND = range(4)
 _HEAD = struct.Struct("<BQ")
 # What may wait for the network: in the process, and in the system, where it would only grow old.
 _WRITING, _SENDING = 1 << 16, 1 << 17
-# A client has nothing to say here but `key`.
+# A client has nothing to say here but `key`, and `silent`: it wants no sound.
 _SAYS, _SAYS_BYTES = 20, 1024
 _SPS = re.compile(rb"\x00\x00\x01[\x07\x27\x47\x67](...)", re.DOTALL)
 
@@ -52,6 +52,7 @@ class Media:
         self._bell = Bell()
         self._viewer = Viewer("h264", self._bell.ring)
         self._codec = ""
+        self._silent = False
 
     async def run(self, request: web.Request) -> web.WebSocketResponse:
         """Send until either side has enough. Raises Refused where the room has enough viewers."""
@@ -92,11 +93,14 @@ class Media:
                 await asyncio.sleep(wait)
             if message.type == WSMsgType.TEXT and message.data == "key":
                 self._viewer.ask_for_key()
+            elif message.type == WSMsgType.TEXT and message.data == "silent":
+                self._silent = True
 
     async def _send(self, socket: web.WebSocketResponse) -> None:
         while not socket.closed:
             await self._bell.wait()
-            for sound in self._viewer.sound():
+            sounds = self._viewer.sound()
+            for sound in () if self._silent else sounds:
                 await socket.send_bytes(pack(SOUND, sound.tick, sound.pcm.astype("<i2").tobytes()))
             while isinstance(picture := self._viewer.picture(), EncodedPicture):
                 if picture.key and not self._codec:

@@ -6,9 +6,10 @@ from functools import partial
 
 from marotte.errors import MarotteError
 from marotte.runtime.live.push import Push, PushState
+from marotte.runtime.serve.aside import aside
 from marotte.runtime.serve.asked import settings_of
 from marotte.runtime.serve.config import ServeConfig
-from marotte.runtime.serve.rooms import Room, Rooms, aside
+from marotte.runtime.serve.rooms import Room, Rooms
 
 # Between sessions, where one ended or could not be opened.
 _AGAIN_S = 5.0
@@ -37,8 +38,9 @@ class Pushed:
         room = await self._rooms.open(await aside(lambda: settings_of({}, self._config, [])))
         try:
             self._say(f"marotte live: pushing the session /v1/sessions/{room.name}")
-            for url in self._config.push:
-                room.pushes.append(await aside(partial(Push, room.session, url, self._teller())))
+            for number, url in enumerate(self._config.push, 1):
+                opening = partial(Push, room.session, url, self._teller(), name=str(number))
+                room.pushes.append(await aside(opening))
             await room.closed.wait()
         finally:
             await asyncio.shield(self._end(room))

@@ -7,25 +7,25 @@ threads tell rooms what happens; all else here runs on the event loop.
 import asyncio
 import math
 import secrets
-import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from marotte.runtime.background import Background
 from marotte.runtime.live.limits import Limits
-from marotte.runtime.live.live_session import Closed, LiveSession, LiveSettings
+from marotte.runtime.live.live_session import Closed, LiveSession
 from marotte.runtime.live.push import Push
+from marotte.runtime.live.settings import LiveSettings
 from marotte.runtime.live.speaker import Event, Finished, RanDry, Started
 from marotte.runtime.live.studio import Busy, Studio
 from marotte.runtime.serve.answers import Refused
+from marotte.runtime.serve.aside import aside
 from marotte.runtime.serve.asked import changes_of
 
 _NAME_BYTES = 16
 # Messages that may wait for a socket that does not read.
 _WAITING = 64
 _REPORT_S = 1.0
-T = TypeVar("T")
 Message = dict[str, Any]
 
 
@@ -45,11 +45,13 @@ class Listener:
 
 
 class Room:
-    """One session. on_close: called once when it is over."""
+    """One session. on_close: called once when it is over. beside: the room whose speech it shares."""
 
-    def __init__(self, limits: Limits, label: bool, on_close: Callable[["Room"], None]) -> None:
+    def __init__(
+        self, limits: Limits, label: bool, on_close: Callable[["Room"], None], beside: "Room | None" = None
+    ) -> None:
         self.name = secrets.token_hex(_NAME_BYTES)
-        self.limits, self.label = limits, label
+        self.limits, self.label, self.beside = limits, label, beside
         self.session: LiveSession
         self.closed = asyncio.Event()
         self.reason = ""
@@ -58,6 +60,7 @@ class Room:
         self.talking = asyncio.Lock()  # held by the sound file that is being spoken
         self.uploads = 0
         self.pushes: list[Push] = []
+        self.twins: list[Room] = []  # those beside it
         self._left = -math.inf  # when the last of its clients went
         self._loop = asyncio.get_running_loop()
         self._on_close = on_close
@@ -65,7 +68,7 @@ class Room:
         self._viewers = 0
         self._leaving: dict[object, Callable[[], Awaitable[None]]] = {}
         self._turns = 0
-        self._settings: Message = {}
+        self.changed: Message = {}  # settings, since it was opened
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reporting: asyncio.Task[None] | None = None
 
@@ -79,6 +82,11 @@ class Room:
             return given
         self._turns += 1
         return f"turn-{self._turns}"
+
+    def check_speech(self) -> None:
+        """Raise Refused where it says what another one says."""
+        if self.beside:
+            raise Refused(409, "this session says what the one beside it says: speak to that one")
 
     def interrupt(self) -> None:
         """Stop what is said and what waits to be said, the microphone included."""
@@ -97,7 +105,7 @@ class Room:
     def set(self, asked: Message) -> None:
         """Change settings of the running session. Raises MarotteError."""
         self.session.face.set(**changes_of(asked))
-        self._settings |= asked
+        self.changed |= asked
         self.session.touch()
         self.tell({"type": "settings", **self.settings})
 
@@ -110,6 +118,7 @@ class Room:
             background = "#" + "".join(f"{round(255 * value):02x}" for value in background.colour)
         opened = {
             "avatar": self.session.avatar.name,
+            "variant": now.renderer_options.get("variant"),
             "driver": now.driver,
             "size": list(self.session.size),
             "fps": round(float(now.fps), 3),
@@ -119,7 +128,7 @@ class Room:
             "idle": now.idle,
             "seed": now.seed,
         }
-        return opened | self._settings
+        return opened | self.changed
 
     def about(self) -> Message:
         """Return what a client is told of its session."""
@@ -131,6 +140,8 @@ class Room:
             "viewers": self._viewers,
             "microphone": self.microphone is not None,
             "pushes": [asdict(push.state) for push in self.pushes],
+            "beside": self.beside and self.beside.name,
+            "twins": [twin.name for twin in self.twins],
         }
 
     # Who listens and looks.
@@ -176,7 +187,8 @@ class Room:
         """For how many seconds it has had neither viewer nor control socket nor push."""
         if self._listeners or self._viewers or self.pushes:
             return 0.0
-        return self.session.clock.now() - max(self.session.opened, self._left)
+        alone = self.session.clock.now() - max(self.session.opened, self._left)
+        return min([alone, *(twin.alone_s for twin in self.twins)])
 
     def tell(self, message: Message) -> None:
         """Send a message to all control sockets."""
@@ -227,6 +239,9 @@ class Room:
             return
         self.reason = reason
         self.tell({"type": "closed", "reason": reason})
+        if self.beside and self in self.beside.twins:
+            self.beside.twins.remove(self)
+            self.beside.tell({"type": "twin", "id": self.name, "open": False, "reason": reason})
         self.closed.set()
         for task in self._tasks:
             task.cancel()
@@ -268,35 +283,44 @@ class Rooms:
     def __len__(self) -> int:
         return len(self._rooms)
 
-    async def open(self, settings: LiveSettings) -> Room:
+    async def open(self, settings: LiveSettings, beside: Room | None = None) -> Room:
         """Open a session; where there is no room, sessions that have lost their clients make some.
 
-        Raises what `Studio.open` does.
+        beside: the room whose speech it shares. Raises what `Studio.open` does; nobody makes room for what cannot be.
         """
+        first = beside.session if beside else None
+        possible = False
         while True:
             try:
-                return await self._open(settings)
+                return await self._open(settings, beside)
             except Busy:
-                if not await self._make_room():
+                possible = possible or await aside(lambda: self.studio.could(settings, first))
+                if not possible or not await self._make_room(beside):
                     raise
 
-    async def _open(self, settings: LiveSettings) -> Room:
+    async def _open(self, settings: LiveSettings, beside: Room | None) -> Room:
         limits = self.studio.limits
         if len(self._rooms) + self._opening >= limits.sessions:
             raise Busy(f"{len(self._rooms)} sessions are open, the limit `sessions`: close one, or raise it")
         self._opening += 1
         try:
-            room = Room(limits, self._label, self._forget)
-            room.session = await aside(lambda: self.studio.open(settings, room.happened))
+            room = Room(limits, self._label, self._forget, beside)
+            first = beside.session if beside else None
+            room.session = await aside(lambda: self.studio.open(settings, room.happened, first))
         finally:
             self._opening -= 1
         if not room.session.closed:
             self._rooms[room.name] = room
+            if beside:
+                beside.twins.append(room)
+                beside.tell({"type": "twin", "id": room.name, "open": True, "reason": ""})
         return room
 
-    async def _make_room(self) -> bool:
-        """Close the session that has been alone for the longest, beyond `orphan_s`; return whether there was one."""
-        alone = max(self._rooms.values(), key=lambda room: room.alone_s, default=None)
+    async def _make_room(self, beside: Room | None) -> bool:
+        """Close the session that has been alone for the longest, beyond `orphan_s`, but for one beside which another is
+        to be; return whether there was one."""
+        others = [room for room in self._rooms.values() if room is not beside]
+        alone = max(others, key=lambda room: room.alone_s, default=None)
         if alone is None or alone.alone_s <= self.studio.limits.orphan_s:
             return False
         self.studio.metrics.count("sessions_orphaned")
@@ -315,31 +339,3 @@ class Rooms:
 
     def _forget(self, room: Room) -> None:
         self._rooms.pop(room.name, None)
-
-
-async def aside(work: Callable[[], T]) -> T:
-    """Do work that takes long in a thread of its own, which does not keep the process from ending."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-
-    def settle(value: T | None, error: BaseException | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        else:
-            done.set_result(value)  # type: ignore[arg-type]
-
-    def run() -> None:
-        value, error = None, None
-        try:
-            value = work()
-        except BaseException as caught:
-            error = caught
-        try:
-            loop.call_soon_threadsafe(settle, value, error)
-        except RuntimeError:  # the loop is closed: nobody waits any more
-            return
-
-    threading.Thread(target=run, name="marotte-aside", daemon=True).start()
-    return await done

@@ -20,9 +20,9 @@ try:
 
     from marotte.runtime.serve.answers import Handler
     from marotte.runtime.serve.app import SERVER, make_app
+    from marotte.runtime.serve.aside import aside
     from marotte.runtime.serve.asked import with_variant
     from marotte.runtime.serve.pushed import Pushed
-    from marotte.runtime.serve.rooms import aside
 except ImportError as error:
     raise MarotteError(f"live needs what is not installed ({error.name}): pip install 'marotte[live]'") from error
 
@@ -78,7 +78,7 @@ class Listening:
 
     def _warmed(self) -> ServeConfig:
         config = self.config
-        settings = with_variant(replace(config.session, fps=config.fps or config.session.fps), config)
+        settings = with_variant(replace(config.session, fps=config.fps or config.session.fps), config, config.variant)
         self.studio.warm_up(settings)
         return config.with_rate(best_rate(self.studio.cost(settings)))
 

@@ -126,6 +126,7 @@ class Upload:
 
 async def say(room: Room, request: web.Request) -> dict[str, object]:
     """Receive a sound file and have it spoken; return the turn's name and how long it is, where that is known."""
+    room.check_speech()
     if room.uploads >= room.limits.uploads:
         raise Refused(429, f"{room.uploads} sound files wait to be spoken, the limit `uploads`")
     room.uploads += 1

@@ -3,6 +3,8 @@
  * `?token=` is passed on. `window.marotte` is for measurements and tests.
  * @module
  */
+import { Beside } from "./beside.js";
+import { Compare } from "./compare.js";
 import { Live } from "./live.js";
 import { Measure } from "./measure.js";
 import { Panel } from "./panel.js";
@@ -16,9 +18,12 @@ const query = new URLSearchParams(location.search);
 const sound = new Sound();
 const measure = query.get("measure") === "1" ? new Measure() : null;
 const live = new Live({ sound, measure, wanted: query.get("transport") });
-const stage = new Stage(live, sound);
+const besideMeasure = measure && new Measure();
+const beside = new Beside(live, { sound, measure: besideMeasure });
+const stage = new Stage(live, beside, sound);
 const speech = new Speech(live, sound, stage, toast);
-const panel = new Panel(live, stage);
+const panel = new Panel(live, beside, stage);
+const compare = new Compare(live, beside);
 showSettings(live);
 document.body.classList.add("up");
 
@@ -34,7 +39,10 @@ addEventListener("pageshow", (event) => event.persisted && live.resume());
 
 window.marotte = {
   live,
+  beside,
+  compare,
   measure,
+  besideMeasure,
   first,
   /** @param {File} file */
   say: (file) => speech.say(file),
@@ -55,6 +63,7 @@ window.marotte = {
       lastCounter,
       lastCounterAt,
       ...stats,
+      beside: beside.transport && { session: beside.id, settings: beside.settings, transport: beside.transport.kind, ...(await beside.transport.stats()) },
     };
   },
 };

@@ -17,6 +17,8 @@ const PAGE = { roundTripMs: "Round trip", jitterBufferMs: "Picture buffer", soun
 const NOW = { made: "Made", decoded: "Decoded", shown: "Shown", offset: "Sound before picture", turn: "Said", dry: "Ran dry" };
 const CAUSES = { dropped_late: "Late at the server", dropped_render: "Drawing behind", dropped_encode: "Encoding behind", dropped_interrupted: "Interrupted" };
 
+const ARMS = { b_made: "Made", b_shown: "Shown", b_dropped: "Dropped", b_behind: "Second's driver late", b_apart: "Pictures apart" };
+
 /** @param {string} id @returns {any} */
 const get = (id) => document.getElementById(id);
 
@@ -24,17 +26,20 @@ const get = (id) => document.getElementById(id);
 export class Panel {
   #server = null;
   #before = null;
+  #second = null; // the server's word of the second arm
+  #secondBefore = null;
   rates = { shownFps: null, decodedFps: null };
 
-  /** @param {import("./live.js").Live} live @param {import("./stage.js").Stage} stage */
-  constructor(live, stage) {
-    Object.assign(this, { live, stage });
+  /** @param {import("./live.js").Live} live @param {import("./beside.js").Beside} beside @param {import("./stage.js").Stage} stage */
+  constructor(live, beside, stage) {
+    Object.assign(this, { live, beside, stage });
     const box = get("live");
     box.open = (localStorage.getItem(KEY) ?? String(matchMedia("(min-width: 56.01rem)").matches)) === "true";
     box.addEventListener("toggle", () => localStorage.setItem(KEY, String(box.open)));
     live.addEventListener("message", ({ detail }) => detail.type === "metrics" && (this.#server = detail));
     live.addEventListener("first", () => (this.#before = null));
-    this.rows = { ...rows("now", NOW), ...rows("stages", { ...STAGES, ...PAGE }), ...rows("drops", CAUSES) };
+    beside.addEventListener("message", ({ detail }) => detail.type === "metrics" && (this.#second = detail));
+    this.rows = { ...rows("now", NOW), ...rows("stages", { ...STAGES, ...PAGE }), ...rows("drops", CAUSES), ...rows("both", ARMS) };
     setInterval(() => this.#update(), 1000);
   }
 
@@ -49,6 +54,28 @@ export class Panel {
     }
     this.#before = { transport, stats, at };
     this.#show(stats, this.#server ?? {});
+    await this.#compare(stats, this.#server ?? {});
+  }
+
+  /** Show what both arms do, side by side. */
+  async #compare(stats, server) {
+    const { transport } = this.beside;
+    get("arms").hidden = get("more-keys").hidden = !this.beside.wish;
+    if (!transport) return void (this.#secondBefore = null);
+    const [own, at, second] = [await transport.stats(), performance.now(), this.#second ?? {}];
+    const before = this.#secondBefore?.transport === transport ? this.#secondBefore : null;
+    const shown = before && Math.round((own.shown - before.shown) / ((at - before.at) / 1000));
+    this.#secondBefore = { transport, shown: own.shown, at };
+    const pair = (one, other, unit = "") => `${one ?? "–"} · ${other ?? "–"}${unit}`;
+    const fps = ({ fps: rate }) => (rate == null ? null : Math.round(rate));
+    const lost = (from, here) =>
+      Object.keys(CAUSES).reduce((sum, name) => sum + (from.counts?.[name] ?? 0), 0) + Object.values(here.dropped).reduce((sum, count) => sum + count, 0);
+    this.#write("b_made", pair(fps(server), fps(second), " fps"));
+    this.#write("b_shown", pair(this.rates.shownFps, shown, " fps"));
+    this.#write("b_dropped", pair(lost(server, stats), lost(second, own)));
+    this.#write("b_behind", String(second.counts?.behind ?? 0));
+    const apart = distance(this.live.transport, transport, this.live.settings.fps);
+    this.#write("b_apart", apart === null ? null : `${apart} ms`);
   }
 
   #show(stats, server) {
@@ -83,6 +110,13 @@ export class Panel {
     if (place.textContent !== words) place.textContent = words;
     place.classList.toggle("bad", bad);
   }
+}
+
+/** How far apart two pictures are, milliseconds: exactly where both tell their ticks, else to a frame. */
+function distance(one, other, fps) {
+  if (one?.tick != null && other.tick != null) return Math.round(Math.abs(one.tick - other.tick) / 48);
+  if (one?.arrival == null || other.arrival === null) return null;
+  return Math.round((Math.round((Math.abs(one.arrival - other.arrival) * fps) / 1000) * 1000) / fps);
 }
 
 /** @param {number} value @returns {string} */

@@ -23,13 +23,18 @@ export class Stage {
   #progress = get("progress");
   #turn = null;
 
-  /** @param {import("./live.js").Live} live @param {import("./sound.js").Sound} sound */
-  constructor(live, sound) {
+  /** @param {import("./live.js").Live} live @param {import("./beside.js").Beside} beside @param {import("./sound.js").Sound} sound */
+  constructor(live, beside, sound) {
     this.sound = sound;
+    const second = get("screen-b");
+    beside.addEventListener("element", ({ detail }) => second.append(detail));
+    beside.addEventListener("first", ({ detail }) => reveal(second, detail));
+    beside.addEventListener("freeze", ({ detail }) => freeze(detail));
+    beside.addEventListener("change", ({ detail }) => ["off", "failed"].includes(detail) && clear(second));
     live.addEventListener("state", ({ detail }) => this.#show(detail));
     live.addEventListener("element", ({ detail }) => this.#screen.append(detail));
-    live.addEventListener("first", ({ detail }) => this.#reveal(detail));
-    live.addEventListener("freeze", ({ detail }) => this.#freeze(detail));
+    live.addEventListener("first", ({ detail }) => reveal(this.#screen, detail));
+    live.addEventListener("freeze", ({ detail }) => freeze(detail));
     live.addEventListener("settings", () => (get("label").hidden = !live.label));
     live.addEventListener("message", ({ detail }) => this.#follow(detail));
     sound.addEventListener("change", () => this.#tell());
@@ -75,27 +80,6 @@ export class Stage {
     get("state-text").textContent = WORDS[state];
   }
 
-  #reveal(element) {
-    this.#screen.classList.add("alive");
-    element.classList.add("seen");
-    const older = [...this.#screen.querySelectorAll(".layer")].filter((layer) => layer !== element);
-    setTimeout(() => older.forEach((layer) => layer.remove()), FADE_MS);
-  }
-
-  /** Keep the last picture while the next connection is made. */
-  #freeze(element) {
-    const shown = element.classList.contains("seen");
-    const [width, height] = [element.videoWidth ?? element.width, element.videoHeight ?? element.height];
-    if (shown && width) {
-      const still = document.createElement("canvas");
-      Object.assign(still, { width, height, className: "layer seen" });
-      still.getContext("2d").drawImage(element, 0, 0);
-      element.replaceWith(still);
-    } else {
-      element.remove();
-    }
-  }
-
   #follow(message) {
     if (message.type === "started") {
       this.ofFile = this.#turn?.turn === message.turn;
@@ -121,4 +105,32 @@ export class Stage {
     get("mute").lastElementChild.textContent = sound.muted ? "Muted" : "Mute";
     get("mute-icon").setAttribute("href", `icons.svg#${sound.muted ? "muted" : "sound"}`);
   }
+}
+
+/** Let what a connection shows appear over what was there. @param {HTMLElement} screen @param {HTMLElement} element */
+function reveal(screen, element) {
+  screen.classList.add("alive");
+  element.classList.add("seen");
+  const older = [...screen.querySelectorAll(".layer")].filter((layer) => layer !== element);
+  setTimeout(() => older.forEach((layer) => layer.remove()), FADE_MS);
+}
+
+/** Keep the last picture while the next connection is made. */
+function freeze(element) {
+  const shown = element.classList.contains("seen");
+  const [width, height] = [element.videoWidth ?? element.width, element.videoHeight ?? element.height];
+  if (shown && width) {
+    const still = document.createElement("canvas");
+    Object.assign(still, { width, height, className: "layer seen" });
+    still.getContext("2d").drawImage(element, 0, 0);
+    element.replaceWith(still);
+  } else {
+    element.remove();
+  }
+}
+
+/** @param {HTMLElement} screen that shows nothing any more */
+function clear(screen) {
+  screen.classList.remove("alive");
+  for (const layer of screen.querySelectorAll(".layer")) layer.remove();
 }

@@ -4,6 +4,7 @@
  * @module
  */
 import { request, sessionPath } from "./api.js";
+import { ARRIVAL_DRIFT_MS } from "./transport-ws.js";
 
 const CONNECT_MS = 4000;
 const GATHER_MS = 1000;
@@ -13,6 +14,8 @@ const LOST_MS = 3000;
 // far at most.
 const PAIR_MS = 400;
 const MOST_BUFFER_MS = 400;
+const RTP_WRAP = 2 ** 32;
+const RTP_MS = 90;
 // What the server keeps sound for, to send it evenly, and the sound card's buffer: neither shows in the sound's statistics.
 const UNSEEN_MS = 40;
 
@@ -23,12 +26,16 @@ export class WebRtcTransport {
   #closed = false;
   #waited = [0, 0]; // seconds that samples have waited, and how many, when looked at last
   #abort = new AbortController();
+  #rtp = null; // of the picture that is shown
+  #time = 0; // its RTP time since the first, milliseconds
+  #least = Infinity; // arrival less that time, of the picture that came fastest
+  tick = null;
 
   /** @param {import("./transport.js").Context} context */
   constructor(context) {
     this.context = context;
     this.element = document.createElement("video");
-    Object.assign(this.element, { autoplay: true, playsInline: true, muted: !context.sound.audible, disablePictureInPicture: true });
+    Object.assign(this.element, { autoplay: true, playsInline: true, muted: !this.#audible, disablePictureInPicture: true });
     this.element.className = "layer";
     this.stream = new MediaStream();
   }
@@ -54,7 +61,7 @@ export class WebRtcTransport {
     this.#listen();
     this.#watch();
     this.pairing = setInterval(() => this.#pair(), PAIR_MS);
-    this.context.measure?.listen(this.context.sound, new MediaStreamAudioSourceNode(this.context.sound.context, { mediaStream: this.stream }));
+    if (!this.context.silent) this.context.measure?.listen(this.context.sound, new MediaStreamAudioSourceNode(this.context.sound.context, { mediaStream: this.stream }));
     connection.onconnectionstatechange = () => this.#check();
   }
 
@@ -95,9 +102,28 @@ export class WebRtcTransport {
     };
   }
 
+  /** Unknown in browsers that do not say when a picture came, or of what RTP time it is. */
+  get arrival() {
+    return this.#rtp === null ? null : this.#time + this.#least;
+  }
+
+  /** @param {VideoFrameCallbackMetadata} frame that is shown */
+  #date({ rtpTimestamp, receiveTime }) {
+    if (rtpTimestamp === undefined || receiveTime === undefined) return;
+    const since = this.#rtp === null ? 0 : (rtpTimestamp - this.#rtp + RTP_WRAP) % RTP_WRAP;
+    this.#time += (since > RTP_WRAP / 2 ? since - RTP_WRAP : since) / RTP_MS;
+    this.#rtp = rtpTimestamp;
+    // It follows slowly upwards, as that of a WebSocket does.
+    this.#least = Math.min(receiveTime - this.#time, this.#least + ARRIVAL_DRIFT_MS);
+  }
+
+  get #audible() {
+    return this.context.sound.audible && !this.context.silent;
+  }
+
   // Sound comes from the element, so that the browser keeps it in step with the picture.
   #listen = () => {
-    this.element.muted = !this.context.sound.audible;
+    this.element.muted = !this.#audible;
     this.element.play().catch(() => {
       this.element.muted = true;
       this.element.play().catch(() => undefined);
@@ -108,6 +134,7 @@ export class WebRtcTransport {
     const next = (now, frame) => {
       if (this.#closed) return;
       this.#shown += 1;
+      this.#date(frame);
       if (this.#shown === 1) this.context.onFirst();
       this.context.measure?.picture(this.element, Math.max(now, frame.expectedDisplayTime));
       this.element.requestVideoFrameCallback(next);

@@ -16,7 +16,12 @@ const DISPLAY_MS = 1000 / 60;
 // How long pictures wait behind their arrival while no sound rules.
 const ARRIVAL_MS = 20;
 const MOST_WAITING = 12;
+// In step with another picture: how much earlier than it a packet is decoded, and how many may wait for that.
+const AHEAD_MS = 100;
+const MOST_EARLY = 60;
 const ROUND_TRIP_EVERY_MS = 5000;
+/** How much later the fastest arrival is taken to be with each that was slower. */
+export const ARRIVAL_DRIFT_MS = 0.05;
 
 /** @implements {import("./transport.js").Transport} */
 export class WebSocketTransport {
@@ -36,6 +41,10 @@ export class WebSocketTransport {
   #decodeMs = null;
   #offset = null;
   #roundTrip = null;
+  /** Packets that are too early to be decoded: [whether key, tick, data]. */
+  #early = [];
+  /** Of the picture that is shown. @type {number | null} */
+  tick = null;
 
   /** @param {import("./transport.js").Context} context */
   constructor(context) {
@@ -47,6 +56,15 @@ export class WebSocketTransport {
 
   async start() {
     if (!("VideoDecoder" in window)) throw new Error("this browser has no WebCodecs here: it needs https, or localhost");
+    this.context.onElement(this.element);
+    if (!this.context.silent) await this.#play();
+    if (this.#closed) return;
+    await this.#open();
+    this.#draw();
+    this.#ping();
+  }
+
+  async #play() {
     const { sound } = this.context;
     await sound.context.audioWorklet.addModule(new URL("worklet-playback.js", import.meta.url));
     if (this.#closed) return;
@@ -54,10 +72,6 @@ export class WebSocketTransport {
     this.player.port.onmessage = ({ data }) => (this.#played = data);
     this.player.connect(sound.output);
     this.context.measure?.listen(sound, this.player);
-    this.context.onElement(this.element);
-    await this.#open();
-    this.#draw();
-    this.#ping();
   }
 
   close() {
@@ -96,7 +110,10 @@ export class WebSocketTransport {
       const late = setTimeout(() => reject(new Error("the WebSocket does not connect")), CONNECT_MS);
       this.socket = socket;
       socket.binaryType = "arraybuffer";
-      socket.onopen = () => resolve(clearTimeout(late));
+      socket.onopen = () => {
+        if (this.context.silent) socket.send("silent");
+        resolve(clearTimeout(late));
+      };
       socket.onmessage = ({ data }) => !this.#closed && this.#take(data);
       socket.onclose = () => {
         clearTimeout(late);
@@ -113,7 +130,21 @@ export class WebSocketTransport {
     const tick = Number(view.getBigUint64(1, true));
     if (kind === CONFIG) this.#configure(JSON.parse(new TextDecoder().decode(new Uint8Array(message, HEAD))));
     else if (kind === SOUND) this.#hear(tick, message.slice(HEAD));
-    else this.#decode(kind === KEY, tick, new Uint8Array(message, HEAD));
+    else this.#receive(kind === KEY, tick, new Uint8Array(message, HEAD));
+  }
+
+  /** Take a packet. In step with another picture, which may wait for its sound for long, it is not decoded much earlier
+   * than shown: decoders have few pictures to give. */
+  #receive(key, tick, data) {
+    if (this.context.silent) this.#arrived(tick);
+    this.#early.push([key, tick, data]);
+    this.#ripen();
+  }
+
+  #ripen() {
+    const clock = this.#elsewhere();
+    const ripe = ([, tick]) => clock === null || tick <= clock + AHEAD_MS * TICKS_MS || this.#early.length > MOST_EARLY;
+    while (this.#early.length && ripe(this.#early[0])) this.#decode(...this.#early.shift());
   }
 
   /** @param {{codec: string, width: number, height: number}} config */
@@ -160,14 +191,33 @@ export class WebSocketTransport {
 
   /** @param {number} tick @param {ArrayBuffer} pcm */
   #hear(tick, pcm) {
+    this.#arrived(tick);
+    if (!this.context.sound.blocked && this.player) this.player.port.postMessage({ tick, pcm }, [pcm]);
+  }
+
+  /** @param {number} tick of what arrives now */
+  #arrived(tick) {
     const arrival = performance.now() - tick / TICKS_MS;
     // It follows slowly upwards, so that a clock that differs or a network that became slower is found again.
-    this.#arrival = Math.min(arrival, this.#arrival + 0.05);
-    if (!this.context.sound.blocked) this.player.port.postMessage({ tick, pcm }, [pcm]);
+    this.#arrival = Math.min(arrival, this.#arrival + ARRIVAL_DRIFT_MS);
+  }
+
+  get arrival() {
+    return this.tick === null ? null : this.tick / TICKS_MS + this.#arrival;
+  }
+
+  /** The tick of the picture with which it is to be in step; null: unknown. Where that came in another way, both came
+   * fastest at the same tick, to half a frame. */
+  #elsewhere() {
+    const { tick = null, arrival = null } = this.context.lead?.() ?? {};
+    if (tick !== null || arrival === null) return tick;
+    return (arrival - this.#arrival + 500 / this.context.fps) * TICKS_MS;
   }
 
   /** @param {number} at milliseconds of `performance.now()` @returns {number} the tick that is heard then */
   #tickAt(at) {
+    const elsewhere = this.#elsewhere();
+    if (elsewhere !== null) return elsewhere;
     const played = this.#played;
     if (this.context.sound.blocked || !played) return (at - this.#arrival - ARRIVAL_MS) * TICKS_MS;
     const since = played.playing ? this.context.sound.timeHeard(at) - played.time : 0;
@@ -177,6 +227,7 @@ export class WebSocketTransport {
   #draw() {
     this.drawing = requestAnimationFrame(() => {
       if (this.#closed) return;
+      this.#ripen();
       this.#show();
       this.#draw();
     });
@@ -196,7 +247,8 @@ export class WebSocketTransport {
     const { displayWidth: width, displayHeight: height } = frame;
     if (this.element.width !== width || this.element.height !== height) Object.assign(this.element, { width, height });
     this.paper.drawImage(frame, 0, 0);
-    if (!this.context.sound.blocked) this.#offset = smoothed(this.#offset, (tick - tickOf(frame)) / TICKS_MS);
+    this.tick = tickOf(frame);
+    if (!this.context.sound.blocked && !this.context.silent) this.#offset = smoothed(this.#offset, (tick - tickOf(frame)) / TICKS_MS);
     this.context.measure?.picture(frame, seen);
     frame.close();
     this.#counts.shown += 1;
@@ -219,7 +271,7 @@ export class WebSocketTransport {
 }
 
 /** @param {VideoFrame} frame @returns {number} */
-const tickOf = (frame) => (frame.timestamp * TICKS_MS) / 1000;
+const tickOf = (frame) => Math.round((frame.timestamp * TICKS_MS) / 1000);
 
 /** @param {number | null} before @param {number} value @returns {number} */
 const smoothed = (before, value) => (before === null ? value : before + 0.05 * (value - before));

@@ -8,6 +8,8 @@
  * @property {number} fps of the session
  * @property {import("./sound.js").Sound} sound
  * @property {import("./measure.js").Measure | null} measure
+ * @property {boolean} [silent] whether its sound is not to be heard
+ * @property {() => Transport | null} [lead] what shows the picture with which this one is to be in step
  * @property {(element: HTMLElement) => void} onElement called once, with what shows the picture
  * @property {() => void} onFirst called when the first picture is shown
  * @property {(reason: string) => void} onLost called once, when it does not go on
@@ -29,6 +31,9 @@
  * @property {(track: MediaStreamTrack | null) => Promise<boolean>} setMicrophone whether it carries the microphone
  * @property {() => Promise<TransportStats>} stats
  * @property {HTMLVideoElement | HTMLCanvasElement} element that shows the picture
+ * @property {number | null} tick of the picture that is shown, where that is known
+ * @property {number | null} arrival when that picture would have come as fast as the fastest, milliseconds of
+ *   `performance.now()`; by it pictures are compared that came in different ways
  * @module
  */
 import { WebRtcTransport } from "./transport-webrtc.js";
@@ -37,13 +42,13 @@ import { WebSocketTransport } from "./transport-ws.js";
 const KINDS = { webrtc: WebRtcTransport, ws: WebSocketTransport };
 
 /**
- * @param {string | null} wanted `webrtc` or `ws`; null for what connects
+ * @param {string | string[] | null} wanted `webrtc`, `ws`, or several in this order; null for what connects
  * @param {Context} context
  * @param {(transport: Transport) => boolean} begins told before each is started; false to give up
  * @returns {Promise<void>} when one is connected
  */
 export async function connect(wanted, context, begins) {
-  const kinds = wanted ? [wanted] : Object.keys(KINDS);
+  const kinds = [].concat(wanted ?? Object.keys(KINDS));
   let why = new Error(`there is no transport ${wanted}: use ws or webrtc`);
   for (const kind of kinds.filter((name) => Object.hasOwn(KINDS, name))) {
     const transport = new KINDS[kind](context);
