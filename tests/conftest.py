@@ -24,15 +24,74 @@ spec.loader.exec_module(module)
 getattr(module, {name!r})(*{arguments!r})
 """
 
-# Measuring its coverage would make the interpreter twice as slow.
+# Measuring its coverage would make the interpreter twice as slow. It puts itself in the language's place again at each
+# call of a function in a kernel, which takes a third of its time: here once for all, as the process does nothing else.
 INTERPRET = """
 import sys
 if "coverage" in sys.modules and (measured := sys.modules["coverage"].Coverage.current()):
     measured.stop()
-import triton
+from types import SimpleNamespace
+
+import triton.language as tl
+from triton.runtime import interpreter
+
+if hasattr(interpreter, "_patch_lang") and hasattr(interpreter, "_LangPatchScope"):
+    interpreter._patch_lang(SimpleNamespace(__globals__={"tl": tl, "core": tl.core}))
+    interpreter._patch_lang = lambda _: interpreter._LangPatchScope()
 """
 
 DEMOS = Path(__file__).resolve().parents[1] / "demos"
+# Files of one worker: one server and one Chromium, one large network.
+TOGETHER = ("tests/page/", "tests/parity/test_gagavatar")
+# Those that take longest come first, so that no worker is left alone with one in the end.
+LONG = (
+    "tests/page/",
+    "tests/parity/test_gagavatar",
+    "tests/parity/test_artalk.py",
+    "tests/cli/test_faults.py",
+    "tests/cli/test_avatars.py",
+    "tests/cli/test_render.py",
+    "tests/cli/test_interrupts.py",
+    "tests/renderers/test_demo_avatar.py",
+    "tests/renderers/test_triton.py",
+    "tests/parity/test_gsplat.py",
+    "tests/parity/test_triton.py",
+    "tests/runtime/avatars/test_gagavatar.py",
+    "tests/runtime/avatars/test_import.py",
+    "tests/runtime/live/test_beside.py",
+    "tests/runtime/test_demo_head.py",
+    "tests/test_wheel.py",
+)
+
+
+def work_of(nodeid: str) -> str:
+    """The work that a test belongs to: its file, or what its file is part of."""
+    file = nodeid.partition("::")[0]
+    return next((start for start in TOGETHER if file.startswith(start)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With `--dist loadgroup` a file is the work of one worker, which makes what its tests share once.
+
+    Not by marks, which loadgroup itself goes by: with pytest 9.2 it no longer finds them (pytest-xdist, issue 1386).
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class WholeFiles(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return work_of(nodeid)
+
+    config.option.loadscopereorder = False  # as they are collected, not those of the most tests first
+    return WholeFiles(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        places = {work: place for place, work in enumerate(LONG)}
+        items.sort(key=lambda item: places.get(work_of(item.nodeid), len(places)))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,5 +1,6 @@
 """The real command in a child process, and what it leaves behind: files, processes, words."""
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,36 @@ import soundfile
 
 LIMIT = 60
 DEMO = Path(__file__).parents[2] / "demos" / "speech.wav"
+
+# Forks, for each command that it is sent, a process that runs it as `python -m marotte` does, but has most modules
+# already. Answers with the exit code.
+STARTER = """
+import gc, json, os, runpy, signal, sys
+import marotte.drivers.acoustic, marotte.drivers.viseme, marotte.renderers.mesh, marotte.renderers.splatting_avatar
+import marotte.runtime.cli.render, marotte.runtime.offline, numba
+
+numba.njit(lambda x: x)(1)  # what the first function is compiled or loaded with
+gc.freeze()
+
+for line in sys.stdin:
+    given = json.loads(line)
+    child = os.fork()
+    if not child:
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+signal.alarm(given["limit"])
+os.chdir(given["folder"])
+os.environ.clear()
+os.environ.update(given["environment"])
+for number, path in enumerate((os.devnull, given["out"], given["err"])):
+    opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    os.dup2(opened, number)
+    os.close(opened)
+sys.argv = ["marotte", *map(str, given["arguments"])]
+runpy.run_module("marotte", run_name="__main__", alter_sys=True)
+"""
 
 
 @dataclass(frozen=True)
@@ -39,11 +70,32 @@ class Result:
         return [line for line in self.err.splitlines() if "compiling for this machine" not in line]
 
 
+class Starter:
+    """Runs commands one after the other: each once in a process that starts cold, and then in forked ones."""
+
+    def __init__(self, folder: Path) -> None:
+        self.out, self.err = folder / "out", folder / "err"
+        self.seen: set[object] = set()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, folder: Path, arguments: tuple[object, ...]) -> Result:
+        assert self.process.stdin and self.process.stdout
+        given = {"folder": folder, "out": self.out, "err": self.err, "arguments": arguments, "limit": LIMIT}
+        print(json.dumps(given | {"environment": {**os.environ}}, default=str), file=self.process.stdin, flush=True)
+        code = int(self.process.stdout.readline())
+        return Result(code, self.out.read_text(), self.err.read_text())
+
+    def close(self) -> None:
+        self.process.communicate(timeout=LIMIT)
+
+
 class Desk:
     """A folder to work in. Sounds lie in `given`, and `out` is where an older file stands in the way."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, starter: Starter) -> None:
+        self.folder, self.starter = folder, starter
         self.given = folder / "given"
         self.given.mkdir()
         self.made = folder / "made"
@@ -55,6 +107,9 @@ class Desk:
         return [sys.executable, "-m", "marotte", *map(str, arguments)]
 
     def run(self, *arguments: object, **environment: str) -> Result:
+        if not environment and arguments[:1] in self.starter.seen:
+            return self.starter.run(self.folder, arguments)
+        self.starter.seen.add(arguments[:1])
         done = subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
@@ -137,9 +192,16 @@ def wait_until(condition: Callable[[], object], seconds: float = 15.0) -> bool:
     return True
 
 
+@pytest.fixture(scope="session")
+def starter(tmp_path_factory) -> Iterator[Starter]:
+    started = Starter(tmp_path_factory.mktemp("starter"))
+    yield started
+    started.close()
+
+
 @pytest.fixture
-def desk(tmp_path) -> Desk:
-    return Desk(tmp_path)
+def desk(tmp_path, starter) -> Desk:
+    return Desk(tmp_path, starter)
 
 
 @pytest.fixture

@@ -70,18 +70,18 @@ def serving(*options: str, port: int = 0) -> Iterator[str]:
             server.wait(20)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def serve() -> Callable:
     """Start a server of one's own."""
     return serving
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     pytest.importorskip("aiohttp", reason="the live server is not installed: pip install 'marotte[live]'")
     pytest.importorskip("aiortc", reason="the live server is not installed: pip install 'marotte[live]'")
-    # Without idle life what moves is speech.
-    with serving("--size", "256", "--fps", "25", "--driver", "acoustic", "--counter", "--idle", "0") as found:
+    # Without idle life what moves is speech. Few small pictures: a busy machine has time for two faces.
+    with serving("--size", "216", "--fps", "5", "--driver", "acoustic", "--counter", "--idle", "0") as found:
         yield found
 
 

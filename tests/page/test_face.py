@@ -143,9 +143,9 @@ def test_measuring_reads_each_picture_number_and_hears_bursts(visit, way, tmp_pa
     opened.say(tmp_path / "bursts.wav")
     opened.wait("marotte.measure.bursts.length >= 4")
     numbers = [counter for counter, _ in opened.page.evaluate("marotte.measure.counters")]
-    # 25 pictures a second: the number of each is a multiple of 40 ms, and none comes twice or too late.
-    assert len(numbers) > 10
-    assert all(number % 40 == 0 for number in numbers)
+    # 5 pictures a second: the number of each is a multiple of 200 ms, and none comes twice or too late.
+    assert len(numbers) > 5
+    assert all(number % 200 == 0 for number in numbers)
     assert numbers == sorted(set(numbers))
     assert len(opened.page.evaluate("marotte.measure.bursts")) == 4
     assert opened.stats()["lastCounter"] == pytest.approx(numbers[-1], abs=60_000)

@@ -28,8 +28,6 @@ from marotte.renderers.gagavatar_identity import Source, covariances, person  # 
 from marotte.renderers.gagavatar_picture import Mark  # noqa: E402
 from marotte.renderers.gagavatar_stream import Face, GAGAvatarStream  # noqa: E402
 
-# On the worker of test_gagavatar.py, so that the large network is made once.
-pytestmark = pytest.mark.xdist_group("gagavatar")
 # The bounds of section 12.
 LOOSE, USUAL, PICTURE = 1e-4, 2e-5, 1e-5
 AVATAR = Avatar("fixture", None, "gagavatar", "flame2020", unit=5.0, head_rotation="camera")
@@ -211,7 +209,7 @@ def blended_in_float64(batch, settings):
     colour = np.zeros((settings.image_height, settings.image_width, gaussians.channels))
     through = np.ones(colour.shape[:2])
     positions, conics = splats.positions.astype(np.float64), splats.conics.astype(np.float64)
-    offset_y, offset_x = np.divmod(np.arange(TILE * TILE)[:, None], TILE)
+    offset = np.arange(TILE)[:, None]
     for tile, listed in enumerate(reference.list_tiles(splats, settings)):
         top, left = tile // across * TILE, tile % across * TILE
         spot = slice(top, top + TILE), slice(left, left + TILE)
@@ -221,9 +219,9 @@ def blended_in_float64(batch, settings):
             np.zeros(TILE * TILE, bool),
         )
         for ids in np.array_split(listed, len(listed) // 128 + 1):
-            dx, dy = positions[ids, 0] - (left + offset_x), positions[ids, 1] - (top + offset_y)
+            dx, dy = positions[ids, 0] - (left + offset), (positions[ids, 1] - (top + offset))[:, None]
             xx, xy, yy = conics[ids].T
-            power = -0.5 * (xx * dx * dx + yy * dy * dy) - xy * dx * dy
+            power = (-0.5 * yy * dy * dy - 0.5 * xx * dx * dx - xy * dx * dy).reshape(TILE * TILE, len(ids))
             alpha = np.minimum(np.float64(ALPHA_MAX), splats.opacities[ids] * np.exp(power))
             alpha[(power > 0) | (alpha < ALPHA_MIN) | stopped[:, None]] = 0
             after = light[:, None] * np.cumprod(1 - alpha, axis=1)

@@ -16,8 +16,6 @@ torch = pytest.importorskip("torch", reason="GaussianTalker needs torch")
 from marotte.models.gaussian_talker import Canonical, GaussianTalker, read_canonical  # noqa: E402
 from marotte.models.gaussian_talker.tokens import eye_encoding  # noqa: E402
 
-# On one worker, so that the network is made once.
-pytestmark = pytest.mark.xdist_group("gaussian_talker")
 BOUND, TINY_BOUND, WIDE_BOUND = 2e-6, 2.4e-7, 5e-5
 # Inside a second layer, which makes more of how another machine rounds the tokens (exact ones are off by as much), and
 # of short quaternions when they are brought to unit length.

@@ -4,12 +4,18 @@ In Triton's interpreter on the CPU, and on a CUDA device where there is one.
 """
 
 import importlib.util
+from contextlib import ExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("triton")
+
+# Scenes of so many Gaussians are interpreted in blocks of these sizes, those of fewer in the real ones: the interpreter
+# takes about as long for a large block as for a small one.
+MANY, WIDE, DEEP = 4000, 2048, 64
 
 SCENES = pytest.mark.reference_files("rasterizer/*.npz", without="rect_unit*")
 
@@ -22,6 +28,18 @@ def published():
     return module
 
 
+def interpreted_in_large_blocks(device, count):
+    """While this is open, blocks of a scene of `count` Gaussians are large where they are interpreted."""
+    from marotte.renderers.rasterizers import triton_bins, triton_blend, triton_project
+
+    stack = ExitStack()
+    if device == "cpu" and count >= MANY:
+        stack.enter_context(patch.object(triton_project, "_BLOCK", WIDE))
+        stack.enter_context(patch.object(triton_bins, "_BLOCK", WIDE))
+        stack.enter_context(patch.object(triton_blend, "BLOCK", DEEP))
+    return stack
+
+
 def check_scene(device, file):
     from marotte.renderers.rasterizers.tensors import as_tensors, raster_to, to_tensor
     from marotte.renderers.rasterizers.triton_backend import draw
@@ -31,7 +49,8 @@ def check_scene(device, file):
     for degree, color in theirs.pictures(stored):
         _, gaussians, settings, background = theirs.scene(file, degree)
         depth = degree is None
-        raster = draw(as_tensors(gaussians, device), settings, to_tensor(background, device), depth=depth)
+        with interpreted_in_large_blocks(device, len(gaussians.means)):
+            raster = draw(as_tensors(gaussians, device), settings, to_tensor(background, device), depth=depth)
         theirs.agree(raster_to(raster, None), color, stored, file)
 
 
@@ -57,7 +76,8 @@ def check_projection(device, file):
         return torch.empty(size, dtype=dtype, device=device)
 
     features, usable = colours_of(batch, views, room)
-    screen = put_on_screen(batch, views, usable, room)
+    with interpreted_in_large_blocks(device, len(gaussians.means)):
+        screen = put_on_screen(batch, views, usable, room)
     rows, hits = screen.rows.view(-1, 8).cpu().numpy(), screen.hits.cpu().numpy()
     seen = z["out_radii"] > 0
     assert not hits[~seen].any()
@@ -70,7 +90,8 @@ def check_projection(device, file):
     order, ends = sort_and_count(screen)
     grid = (-(-settings.image_width // 16), -(-settings.image_height // 16))
     capacity = max(int(ends[-1]), 1)
-    ids, starts = (n.cpu().numpy() for n in list_pairs(screen, order, ends, 1, grid, capacity, room))
+    with interpreted_in_large_blocks(device, len(gaussians.means)):
+        ids, starts = (n.cpu().numpy() for n in list_pairs(screen, order, ends, 1, grid, capacity, room))
     left = 0
     for tile in range(grid[0] * grid[1]):
         own = ids[starts[tile] : starts[tile + 1]]

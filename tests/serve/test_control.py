@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from marotte.runtime.avatar import avatar_folders
-from marotte.runtime.live.live_session import LiveSettings
 from marotte.runtime.live.segment import to_int16
+from marotte.runtime.live.settings import LiveSettings
 from marotte.runtime.testing import speech_like
 
 SETTINGS = LiveSettings(driver="acoustic", width=64, height=64, fps=Fraction(25))

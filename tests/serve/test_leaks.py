@@ -1,10 +1,8 @@
 """Sessions that come and go leave nothing: memory, files, threads, tasks."""
 
 import asyncio
-import gc
 import os
 import threading
-import tracemalloc
 
 import aioice
 import pytest
@@ -39,16 +37,8 @@ def test_sessions_leave_no_memory(serving, tools):
     async def work(client):
         for _ in range(3):
             await use(client, tools)
-        gc.collect()
         files, threads, tasks = open_files(), threading.active_count(), len(asyncio.all_tasks())
-        tracemalloc.start()
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(20):
-            await use(client, tools)
-        gc.collect()
-        left = (tracemalloc.get_traced_memory()[0] - before) / 20
-        tracemalloc.stop()
-        assert left < 10_000
+        assert await tools.left_by(lambda: use(client, tools)) < 10_000
         assert open_files() <= files + 1 and threading.active_count() <= threads
         assert len(asyncio.all_tasks()) <= tasks
         assert not client.studio._sessions and not len(client.rooms)
@@ -78,17 +68,9 @@ def test_browsers_leave_no_memory(serving, tools):
     async def work(client):
         for _ in range(3):
             await browse(client)
-        gc.collect()
         files, tasks = open_files(), len(asyncio.all_tasks())
-        tracemalloc.start()
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(14):
-            await browse(client)
+        assert await tools.left_by(lambda: browse(client), 5) < 10_000
         await asyncio.sleep(0.1)
-        gc.collect()
-        left = (tracemalloc.get_traced_memory()[0] - before) / 14
-        tracemalloc.stop()
-        assert left < 10_000
         assert open_files() <= files + 1 and len(asyncio.all_tasks()) <= tasks + 1
 
     serving(work)

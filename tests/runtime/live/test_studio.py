@@ -3,6 +3,7 @@
 import gc
 import threading
 import tracemalloc
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -11,18 +12,21 @@ import pytest
 pytest.importorskip("av")
 
 from marotte.errors import MarotteError
+from marotte.runtime.bench_live_simulated import make_simple
 from marotte.runtime.live.counter import draw_counter, read_counter
 from marotte.runtime.live.limits import Limits
-from marotte.runtime.live.live_session import Closed, LiveSettings
+from marotte.runtime.live.live_session import Closed
 from marotte.runtime.live.pace import SimulatedClock
 from marotte.runtime.live.segment import to_int16
+from marotte.runtime.live.settings import LiveSettings
 from marotte.runtime.live.speaker import Finished, Started
 from marotte.runtime.live.studio import Busy, Studio
 from marotte.runtime.live.viewing import Viewer
 from marotte.runtime.testing import speech_like
 
 SOUND = to_int16(speech_like(1.0))
-SETTINGS = LiveSettings(driver="acoustic", width=64, height=64, fps=Fraction(25), counter=True)
+FEW = {"variant": "live"}  # Gaussians
+SETTINGS = LiveSettings(driver="acoustic", width=64, height=64, fps=Fraction(25), counter=True, renderer_options=FEW)
 
 
 class Stage:
@@ -39,7 +43,7 @@ class Stage:
         session.watch(viewer)
         return session, viewer
 
-    def run(self, seconds, step=0.01):
+    def run(self, seconds, step=0.02):
         for _ in range(round(seconds / step)):
             self.clock.advance(step)
             self.studio.run_once()
@@ -47,7 +51,7 @@ class Stage:
 
 def test_sound_and_picture_are_of_one_clock():
     stage = Stage()
-    session, viewer = stage.open(LiveSettings(driver="acoustic", width=256, height=64, fps=Fraction(25), counter=True))
+    session, viewer = stage.open(replace(SETTINGS, width=256))  # wide enough for a counter
     stage.run(0.5)
     session.speaker.speak("a")
     session.speaker.push(SOUND)
@@ -109,7 +113,7 @@ def test_packets_begin_with_a_key_frame_for_each_viewer():
 
 
 def test_a_viewer_that_does_not_read_costs_nothing():
-    stage = Stage()
+    stage = Stage(make=make_simple)
     _, viewer = stage.open(kind="h264")
     stage.run(4, step=0.04)
     assert viewer.dropped_pictures > 40 and viewer.dropped_sound > 40
@@ -128,7 +132,7 @@ def test_two_sessions_have_their_own_voice_and_frames():
             session.speaker.end()
         frames, heard = [[] for _ in sounds], [[] for _ in sounds]
         for _ in range(30):
-            stage.run(0.04)
+            stage.run(0.04, step=0.04)
             for index, (_, viewer) in enumerate(opened):
                 frames[index].append(viewer.picture().pixels)
                 heard[index] += [piece.pcm for piece in viewer.sound()]
@@ -185,13 +189,13 @@ def test_one_that_fails_takes_no_other_with_it():
 
 
 def test_idle_and_old_sessions_end():
-    stage = Stage(limits=Limits(idle_s=5, session_s=20))
+    stage = Stage(limits=Limits(idle_s=5, session_s=20), make=make_simple)
     session, _ = stage.open()
     left, gone = stage.open()
     left.leave(gone)
-    stage.run(7, step=0.04)
+    stage.run(7, step=0.2)
     assert left.closed and not session.closed
-    stage.run(15, step=0.04)
+    stage.run(15, step=0.2)
     assert session.closed
     reasons = [event.reason for event in stage.events if isinstance(event, Closed)]
     assert "idle_s" in reasons[0] and "session_s" in reasons[1]
@@ -217,15 +221,15 @@ def test_sessions_give_everything_back():
         stage.studio.run_once()
         stage.events.clear()
 
-    for _ in range(4):
+    for _ in range(3):
         once()
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for _ in range(8):
+    for _ in range(4):
         once()
     gc.collect()
-    left = (tracemalloc.get_traced_memory()[0] - before) / 8
+    left = (tracemalloc.get_traced_memory()[0] - before) / 4
     tracemalloc.stop()
     assert left < 10_000
     assert not stage.studio._sessions
