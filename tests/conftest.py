@@ -48,6 +48,8 @@ LONG = (
     "tests/page/",
     "tests/parity/test_gagavatar",
     "tests/parity/test_artalk.py",
+    "tests/runtime/compare/test_run.py",
+    "tests/runtime/compare/test_cost.py",
     "tests/cli/test_faults.py",
     "tests/cli/test_avatars.py",
     "tests/cli/test_render.py",

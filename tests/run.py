@@ -31,7 +31,8 @@ def main() -> int:
             return code
     # One thread of matrix products a worker: more wait for each other, spinning.
     one_thread = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    parallel = ["-n", "auto", "--dist", "loadgroup"]
+    # One worker more than cores: the page's waits for its browser most of the time.
+    parallel = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "loadgroup"]
     print("== pytest", flush=True)
     return subprocess.call([sys.executable, "-m", "pytest", *(chosen or parallel)], cwd=ROOT, env=one_thread)
 

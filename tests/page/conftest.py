@@ -41,13 +41,6 @@ LOOK = """
 MOUTH = (0.38, 0.5, 0.62, 0.68)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker has them all: one server, one Chromium."""
-    for item in items:
-        if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group("page"))
-
-
 @contextmanager
 def serving(*options: str, port: int = 0) -> Iterator[str]:
     """Run `marotte live`; give its address once it is ready."""

@@ -19,8 +19,6 @@ from marotte.runtime.video.probe import probe
 SPEECH = Path(__file__).parents[3] / "demos" / "speech.wav"
 SECONDS = 5.0
 
-pytestmark = pytest.mark.xdist_group("compare")
-
 
 def arms(*texts: str):
     return [read_arm(text) for text in texts]
