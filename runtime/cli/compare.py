@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from marotte.runtime.compare.model import Arm
 
 # What `marotte.runtime.compare.run.compare` calls the same.
-_OPTIONS = "reference text fps size start duration title lpips seed".split()
+_OPTIONS = "reference reference_landmarks text fps size start duration title lpips seed".split()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", help="the folder to make (compare)")
     parser.add_argument("--replace", action="store_true", help="in place of a comparison that is there")
     parser.add_argument("--reference", metavar="VIDEO", help="a real video, or a teacher's, that all are measured by")
+    parser.add_argument(
+        "--reference-landmarks", metavar="FILE.npy", help="its 68 landmarks, [frames, 68, 2] in its pixels"
+    )
     parser.add_argument(
         "--text", help="what is said, in English, or a file with it: where lips should close (else heard)"
     )

@@ -84,6 +84,7 @@ _SETTINGS = {
     "audio": str,
     "out": str,
     "reference": str,
+    "reference_landmarks": str,
     "text": str,
     "fps": _plain,
     "size": _plain,
@@ -211,6 +212,7 @@ _FILES = (
     "features",
     "audio",
     "reference",
+    "reference_landmarks",
     "text",
 )
 

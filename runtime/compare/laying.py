@@ -2,8 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from pathlib import Path
 
+import numpy as np
+
+from marotte.errors import MarotteError
+from marotte.models.safe_files import read_any
 from marotte.runtime.compare.cast import Member
+from marotte.runtime.compare.faces import at_times
 from marotte.runtime.compare.film import Film
 from marotte.runtime.compare.head_find import head_box
 from marotte.runtime.compare.model import Arm
@@ -62,11 +68,17 @@ def _pictured(member: Member, view: View) -> Seen:
 
 
 def lay_reference(
-    film: Film | None, fps: Fraction, count: int, size: tuple[int, int], sound: Sound, first: Callable[[], Seen]
+    film: Film | None,
+    marks: np.ndarray | None,
+    fps: Fraction,
+    count: int,
+    size: tuple[int, int],
+    sound: Sound,
+    first: Callable[[], Seen],
 ) -> Reference | None:
     """Return the reference, brought to the common size: as a whole where it has the same shape, else by its head.
 
-    first: finds the head in the first arm's pictures.
+    marks: [T, 68, 2] landmarks of the film's frames in its pixels; first: finds the head in the first arm's pictures.
     """
     if film is None:
         return None
@@ -85,7 +97,28 @@ def lay_reference(
     if note := film.length_note(float(sound.duration), sound.start):
         words += f"; {note}"
     pictures = (align(picture, how, size) for picture in film.frames(fps, sound.start, count))
-    return Reference(film.path, pictures, words)
+    laid = None
+    if marks is not None:
+        there = np.full((count, *marks.shape[1:]), np.nan)
+        shown = at_times(marks[round(sound.start * film.fps) :], film.fps, fps, count)
+        known = min(count, film.frame_count(fps, sound.start))
+        there[:known] = how.affine.apply(shown[:known].reshape(-1, 2)).reshape(-1, *marks.shape[1:])
+        laid = there
+    return Reference(film.path, pictures, words, laid)
+
+
+def read_marks(path: str | Path) -> np.ndarray:
+    """Return the landmarks [T, 68, 2] of a film's frames, pixels, from an .npy. Raises MarotteError."""
+    marks = read_any(path)
+    if (
+        not isinstance(marks, np.ndarray)
+        or marks.ndim != 3
+        or marks.shape[1:] != (68, 2)
+        or marks.dtype.kind not in "fiu"
+    ):
+        shape = list(marks.shape) if isinstance(marks, np.ndarray) else type(marks).__name__
+        raise MarotteError(f"{path} holds {shape}, not the 68 landmarks of each frame: give an .npy of [frames, 68, 2]")
+    return marks.astype(np.float64)
 
 
 def head_of(player: Player, start: float) -> Seen:

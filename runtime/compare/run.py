@@ -30,7 +30,7 @@ from marotte.runtime.compare.costs import add_cost
 from marotte.runtime.compare.figures import figures, tracks
 from marotte.runtime.compare.film import Film
 from marotte.runtime.compare.grid import Grid
-from marotte.runtime.compare.laying import head_of, lay, lay_reference
+from marotte.runtime.compare.laying import head_of, lay, lay_reference, read_marks
 from marotte.runtime.compare.lip_figures import full_opening
 from marotte.runtime.compare.model import FAMILIES, Arm
 from marotte.runtime.compare.moments import heatmaps, moments
@@ -71,6 +71,7 @@ def compare(
     arms: Sequence[Arm],
     *,
     reference: str | Path | None = None,
+    reference_landmarks: str | Path | None = None,
     text: str | Path | None = None,
     fps: int | float | str | Fraction | None = None,
     size: int | str | None = None,
@@ -86,7 +87,8 @@ def compare(
 ) -> Report:
     """Compare arms that say `audio`, and write the folder `out`: report.html, results.json, grid.mp4, arms/.
 
-    arms: the first is what the others are compared with. reference: a film that all are measured by. text: what is
+    arms: the first is what the others are compared with. reference: a film that all are measured by;
+    reference_landmarks: an .npy of the 68 landmarks [frames, 68, 2] in its pixels. text: what is
     said, in English, or a file with it. fps: of all arms, 25 unless one has a rate of its own. size: of pictures whose
     arms can have any. start, duration: seconds of the sound (and of films) to use. seed: of idle life and of the
     intervals. cost: measure that too. replace: an older comparison in `out`.
@@ -104,6 +106,9 @@ def compare(
     speech = hear(sound.samples, said)
     films = {arm.name: Film(arm.video) for arm in arms if arm.video}
     truth = Film(reference) if reference is not None else None
+    if reference_landmarks is not None and truth is None:
+        raise MarotteError(f"{reference_landmarks} holds a reference's landmarks: give --reference too")
+    marks = None if reference_landmarks is None else read_marks(reference_landmarks)
     renderers: dict[str, Renderer] = {}
     opened = {
         arm.name: open_member(arm, None if size is None else str(size), seed, renderers)
@@ -132,7 +137,7 @@ def compare(
                 renderer.warm_up()
         common = players[0].size
         grid = Grid([arm.name for arm in arms], [results_of.words_of(player) for player in players], common)
-        measured_by = lay_reference(truth, rate, count, common, sound, lambda: head_of(players[0], start))
+        measured_by = lay_reference(truth, marks, rate, count, common, sound, lambda: head_of(players[0], start))
         with staged(folder) as stage:
             told = Stage(
                 players,
@@ -188,6 +193,7 @@ def _measured(
         text=text,
         full={member.name: full_opening(member.avatar) for member in drawn if member.avatar.head},
         heads=_heads(drawn),
+        reference_landmarks=None if reference is None else reference.landmarks,
         seed=seed,
     )
     notes = list(found.notes)

@@ -37,11 +37,13 @@ class Sound:
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """What all are measured by: pictures of its own rate and size brought to the comparison's. words: what was done."""
+    """What all are measured by: pictures of its own rate and size brought to the comparison's. words: what was done.
+    landmarks: [T, 68, 2] of its face in the common picture, None where nobody gave them."""
 
     path: Path
     pictures: Iterator[np.ndarray]
     words: str
+    landmarks: np.ndarray | None = None
 
 
 @dataclass(eq=False)

@@ -270,3 +270,38 @@ def test_the_first_arm_fails_midway_and_a_reference_of_another_shape(tmp_path, p
     assert float(re.search(r"times (\d\.\d+), head moved", results["reference"]["words"])[1]) == pytest.approx(
         1, abs=0.15
     )
+
+
+def test_landmarks_of_a_reference(tmp_path, planted):
+    film = planted[0].parent / "first" / "arms" / "base.mp4"
+    marks = np.full((125, 68, 2), 90.0)
+    marks[:, 36:42], marks[:, 42:48] = (70, 80), (120, 80)
+    np.save(tmp_path / "marks.npy", marks)
+    found = []
+    for shift in (0.0, 100.0):
+        np.save(tmp_path / "shifted.npy", marks + np.array([shift, 0]))
+        compare(
+            SPEECH,
+            tmp_path / f"out{shift:.0f}",
+            arms("base=demo,variant=live"),
+            size=192,
+            duration=0.6,
+            cost=False,
+            reference=film,
+            reference_landmarks=tmp_path / "shifted.npy",
+        )
+        results = json.loads((tmp_path / f"out{shift:.0f}" / "results.json").read_text())
+        found.append(results["values"]["base"]["landmark_reference"]["value"])
+    assert found[0] > 0 and found[1] > found[0] + 60
+    np.save(tmp_path / "wrong.npy", marks[:, :51])
+    with pytest.raises(MarotteError, match=r"wrong\.npy holds \[125, 51, 2\], not the 68 landmarks"):
+        compare(
+            SPEECH,
+            tmp_path / "no",
+            arms("a=demo"),
+            reference=film,
+            reference_landmarks=tmp_path / "wrong.npy",
+            cost=False,
+        )
+    with pytest.raises(MarotteError, match="give --reference too"):
+        compare(SPEECH, tmp_path / "no", arms("a=demo"), reference_landmarks=tmp_path / "marks.npy", cost=False)
