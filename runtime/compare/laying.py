@@ -99,11 +99,10 @@ def lay_reference(
     pictures = (align(picture, how, size) for picture in film.frames(fps, sound.start, count))
     laid = None
     if marks is not None:
-        there = np.full((count, *marks.shape[1:]), np.nan)
-        shown = at_times(marks[round(sound.start * film.fps) :], film.fps, fps, count)
         known = min(count, film.frame_count(fps, sound.start))
-        there[:known] = how.affine.apply(shown[:known].reshape(-1, 2)).reshape(-1, *marks.shape[1:])
-        laid = there
+        shown = at_times(marks[round(sound.start * film.fps) :], film.fps, fps, known)
+        laid = np.full((count, *marks.shape[1:]), np.nan)
+        laid[:known] = how.affine.apply(shown.reshape(-1, 2)).reshape(shown.shape)
     return Reference(film.path, pictures, words, laid)
 
 

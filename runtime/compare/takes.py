@@ -9,6 +9,7 @@ import numpy as np
 from marotte.runtime.compare.faces import Asked, asked_tracks, at_times
 from marotte.runtime.compare.film import Film
 from marotte.runtime.compare.model import Take
+from marotte.runtime.compare.pairs import PairMeter
 from marotte.runtime.compare.play import DrawnPlayer, FilmPlayer, Player
 from marotte.runtime.compare.stage import Rolled, Sound
 
@@ -87,9 +88,8 @@ def _filled(values: np.ndarray, player: Player, clock: Clock) -> np.ndarray:
     return out
 
 
-def _measured(meter: object) -> Mapping[str, np.ndarray]:
-    tracks = getattr(meter, "tracks", {})
-    return dict(tracks)
+def _measured(meter: PairMeter | None) -> Mapping[str, np.ndarray]:
+    return {} if meter is None else meter.tracks
 
 
 def _own_sound(player: Player, rolled: Rolled, sound: Sound) -> np.ndarray:
