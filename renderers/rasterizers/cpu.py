@@ -21,7 +21,7 @@ from marotte.renderers.rasterizers.cpu_bins import TILE, count_members, fill_lis
 from marotte.renderers.rasterizers.cpu_blend_wide import MANY
 from marotte.renderers.rasterizers.cpu_lanes import LANES
 from marotte.renderers.rasterizers.cpu_order import sort_by_depth
-from marotte.renderers.rasterizers.cpu_project import DEPTH, SHAPE, Splats, project
+from marotte.renderers.rasterizers.cpu_project import SHAPE, Splats, project
 from marotte.renderers.rasterizers.cpu_sh import evaluate_sh
 from marotte.renderers.rasterizers.published import PublishedSettings
 from marotte.runtime.camera import facing_camera
@@ -89,7 +89,7 @@ class Workspace:
             return Raster(color, transmittance, depths if depth else None)
 
         splats, colours = self._project(gaussians, settings)
-        colours = self._columns(colours, splats.shapes[:, DEPTH] if depth else None)
+        colours = self._columns(colours, splats.keys.view(np.float32) if depth else None)
         clock("prepare")
 
         count = len(gaussians)
@@ -100,7 +100,7 @@ class Workspace:
 
         columns, rows = -(-width // TILE), -(-height // TILE)
         first = self._room("first", (columns * rows + 1,), np.int64)
-        self.pairs = int(count_members(splats.keys, splats.boxes, columns, _MAX_PAIRS, first))
+        self.pairs = int(count_members(splats.boxes, columns, first))
         if self.pairs > _MAX_PAIRS:
             raise MarotteError(
                 f"{count} Gaussians touch {self.pairs} tiles of a {width}x{height} picture, more than the {_MAX_PAIRS} "

@@ -1,100 +1,70 @@
 """Compositing: each tile's splats, front to back, in blocks of 4 x 4 pixels.
 
-A block is 16 numbers of each quantity, which is one or two vector registers. A splat visits only the
-blocks that its box touches, and no block whose pixels have all stopped.
+A block is 16 numbers of each quantity, which is one or two vector registers. A chunk of splats is taken up, and then
+each block that has not stopped goes through those that reach it: its light and its colours stay in registers.
 """
 
 import numba
 import numpy as np
 
 from marotte.renderers.rasterizers.cpu_bins import TILE
-from marotte.renderers.rasterizers.cpu_lanes import LANES, add_scaled
-from marotte.renderers.rasterizers.cpu_project import OPACITY, XX, XY, YY, X, Y
-from marotte.renderers.rasterizers.cpu_weights import BLOCK, weigh
+from marotte.renderers.rasterizers.cpu_finish import finish_tile
+from marotte.renderers.rasterizers.cpu_hits import ACROSS, AHEAD, BLOCKS, CHUNK, WORD, WORDS, blocks_of, turn
+from marotte.renderers.rasterizers.cpu_lanes import LANES, first_bit, prefetch
+from marotte.renderers.rasterizers.cpu_project import OPACITY
+from marotte.renderers.rasterizers.cpu_weights import BLOCK, blend_word
 
-_ACROSS = TILE // BLOCK
-_BLOCKS = _ACROSS * _ACROSS
-_ALL = np.uint64((1 << _BLOCKS) - 1)  # one bit a block, so 64 blocks at most
-# A tile looks for blocks that have stopped after every so many splats.
-_PERIOD = 32
 # What a tile's pixels cost, in splats.
 _TILE_COST = 24
 _ZERO, _ONE = np.float32(0), np.float32(1)
+_BIT = np.uint64(1)
+_COLOUR = OPACITY + 1  # where a splat's colour starts in its row of a chunk
 
 
 def scratch_size(channels: int) -> int:
     """Return how many float32 a tile of so many channels is drawn in.
 
-    Block after block: 16 numbers of light left (negative where the pixel has stopped), 16 weights of
-    the last splat, then 16 of each channel.
+    Block after block: 16 numbers of light left (negative where the pixel has stopped), then 16 of each channel. Then
+    the rows of a chunk's splats, and up to a whole cache line.
     """
-    return _BLOCKS * LANES * (2 + channels)
+    size = BLOCKS * LANES * (1 + channels) + CHUNK * (_COLOUR + channels)
+    return -(-size // LANES) * LANES
 
 
 @numba.njit(cache=True, nogil=True)
-def _blend_splat(shape, colour, box, left, top, alive, state, channels):
-    """Blend one splat into the blocks that it touches of the tile at pixel (left, top).
+def _take_up(members, splats, colours, left, top, rows, hits):
+    """Write the rows of a chunk's splats and, for each word, the bits [4, blocks] of those that reach each block.
 
-    shape, box: a row of `Splats`. colour: [C]. alive: bit by bit, which blocks have not stopped.
-    state: see `scratch_size`.
+    Returns which blocks any of them reaches.
     """
-    splat = (shape[X], shape[Y], shape[XX], shape[XY], shape[YY], shape[OPACITY])
-    x0, x1 = max(box[0] - left, 0) // BLOCK, (min(box[1] - left, TILE) - 1) // BLOCK
-    y0, y1 = max(box[2] - top, 0) // BLOCK, (min(box[3] - top, TILE) - 1) // BLOCK
-    for by in range(y0, y1 + 1):
-        y = np.float32(top + by * BLOCK)
-        for bx in range(x0, x1 + 1):
-            block = np.uint64(by * _ACROSS + bx)
-            if not (alive >> block) & np.uint64(1):
-                continue
-            x = np.float32(left + bx * BLOCK)
-            light = block * np.uint64(LANES * (2 + len(channels)))
-            weight = light + np.uint64(LANES)
-            weigh(state, light, state, weight, splat, x, y)
-            for c in range(len(channels)):
-                add_scaled(state, weight + np.uint64(LANES * (1 + c)), weight, colour[c])
-
-
-@numba.njit(cache=True, nogil=True)
-def _still_alive(alive, state, channels):
-    """Return which of the blocks that were alive have a pixel that has not stopped."""
-    for block in range(_BLOCKS):
-        light = np.uint64(block * LANES * (2 + len(channels)))
-        most = -_ONE
-        for lane in range(LANES):
-            most = max(most, state[light + np.uint64(lane)])
-        if most < _ZERO:
-            alive &= ~(np.uint64(1) << np.uint64(block))
-    return alive
-
-
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
-def _finish_tile(state, left, top, background, channels, color, transmittance, depth):
-    """Write the pixels of the tile at pixel (left, top), over the background."""
-    # Unsigned indices need no check for negative ones.
-    block, columns = np.uint64(LANES * (2 + len(channels))), np.uint64(color.shape[2])
-    step_v, step_u = np.uint64(background.shape[0] > 1), np.uint64(background.shape[1] > 1)
-    for y in range(min(TILE, transmittance.shape[0] - top)):
-        row = np.uint64(y // BLOCK * _ACROSS) * block + np.uint64(y % BLOCK * BLOCK)
-        v = np.uint64(top + y)
-        for x in range(min(TILE, transmittance.shape[1] - left)):
-            at = row + np.uint64(x // BLOCK) * block + np.uint64(x % BLOCK)
-            u = np.uint64(left + x)
-            light = abs(state[at])
-            transmittance[v, u] = light
-            for c in range(columns):
-                here = state[at + np.uint64(LANES * (2 + c))]
-                color[v, u, c] = here + light * background[v * step_v, u * step_u, c]
-            if len(depth) > 0:
-                depth[v, u] = state[at + np.uint64(LANES) * (np.uint64(2) + columns)]
+    reached = np.uint64(0)
+    for word in range(WORDS):
+        count = min(max(len(members) - word * WORD, 0), WORD)
+        for k in range(count):
+            later = members[min(word * WORD + k + AHEAD, len(members) - 1)]
+            prefetch(splats.shapes, later)
+            prefetch(splats.boxes, later)
+            prefetch(colours, later)
+            i, row = np.uint64(members[word * WORD + k]), rows[word * WORD + k]
+            shape = splats.shapes[i]
+            for n in range(_COLOUR):
+                row[n] = shape[n]
+            for c in range(colours.shape[1]):
+                row[_COLOUR + c] = colours[i, c]
+            hits[word, k] = blocks_of(shape, splats.boxes[i], left, top)
+            reached |= hits[word, k]
+        hits[word, count:] = 0
+        if count > 0:
+            turn(hits[word])
+    return reached
 
 
 @numba.njit(cache=True, nogil=True)
 def _start_tile(state, channels):
-    for block in range(_BLOCKS):
-        at = block * LANES * (2 + len(channels))
+    for block in range(BLOCKS):
+        at = block * LANES * (1 + len(channels))
         state[at : at + LANES] = _ONE
-        state[at + LANES : at + LANES * (2 + len(channels))] = _ZERO
+        state[at + LANES : at + LANES * (1 + len(channels))] = _ZERO
 
 
 @numba.njit(cache=True, nogil=True)
@@ -121,18 +91,32 @@ def blend(first, members, splats, colours, background, scratch, channels, color,
     written. depth: [H, W] to be written with the last of C = D + 1 channels, or [0, 0], and C = D.
     """
     columns = (transmittance.shape[1] + TILE - 1) // TILE
+    block_size = np.uint64(LANES * (1 + len(channels)))
+    pixels, width = BLOCKS * LANES * (1 + len(channels)), _COLOUR + len(channels)
     for worker in numba.prange(len(scratch)):
-        state = scratch[worker]
+        state = scratch[worker, :pixels]
+        rows = scratch[worker, pixels : pixels + CHUNK * width].reshape(CHUNK, width)
+        hits = np.empty((WORDS, BLOCKS), np.uint64)
         begin, end = share(first, worker, len(scratch))
         for tile in range(begin, end):
             left, top = tile % columns * TILE, tile // columns * TILE
             _start_tile(state, channels)
-            alive = _ALL
-            for k in range(first[tile], first[tile + 1]):
-                i = np.uint64(members[k])
-                _blend_splat(splats.shapes[i], colours[i], splats.boxes[i], left, top, alive, state, channels)
-                if k % _PERIOD == 0:
-                    alive = _still_alive(alive, state, channels)
-                    if alive == 0:
-                        break
-            _finish_tile(state, left, top, background, channels, color, transmittance, depth)
+            alive = ~np.uint64(0)
+            at = first[tile]
+            while at < first[tile + 1] and alive != 0:
+                next_chunk = min(at + CHUNK, first[tile + 1])
+                going = alive & _take_up(members[at:next_chunk], splats, colours, left, top, rows, hits)
+                while going:
+                    block = first_bit(going)
+                    going &= going - _BIT
+                    x = np.float32(left + np.int64(block) % ACROSS * BLOCK)
+                    y = np.float32(top + np.int64(block) // ACROSS * BLOCK)
+                    for word in range(WORDS):
+                        here = hits[word, block]
+                        if here and not blend_word(
+                            state, block * block_size, rows, np.uint64(word * WORD), here, x, y, channels
+                        ):
+                            alive &= ~(_BIT << block)
+                            break
+                at = next_chunk
+            finish_tile(state, left, top, background, channels, color, transmittance, depth)

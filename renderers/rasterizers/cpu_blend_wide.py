@@ -10,25 +10,18 @@ import numpy as np
 
 from marotte.renderers.rasterizers.cpu_bins import TILE
 from marotte.renderers.rasterizers.cpu_blend import share
+from marotte.renderers.rasterizers.cpu_hits import ACROSS, AHEAD, BLOCKS, CHUNK, WORD, WORDS, blocks_of, turn
 from marotte.renderers.rasterizers.cpu_lanes import LANES, add_products, any_positive, first_bit, prefetch
 from marotte.renderers.rasterizers.cpu_project import OPACITY, XX, XY, YY, X, Y
 from marotte.renderers.rasterizers.cpu_weights import BLOCK, weigh
 
-_ACROSS = TILE // BLOCK
-_BLOCKS = _ACROSS * _ACROSS
 # From so many channels on this is faster than `cpu_blend`.
 MANY = 12
-# Splats are taken up in words of 64, one bit each, and a chunk is some words.
-_WORD, _WORDS = 64, 4
-_CHUNK = _WORD * _WORDS
-assert _BLOCKS == _WORD and _ACROSS == 8
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _BIT = np.uint64(1)
-# One bit in each row of blocks.
-_COLUMN = np.uint64(0x0101010101010101)
 # The scratch in float32: light left [blocks, 16], weights of a chunk [256, 16], then sums [blocks, 16, 16 v].
-_WEIGHTS = _BLOCKS * LANES
-_SUMS = _WEIGHTS + _CHUNK * LANES
+_WEIGHTS = BLOCKS * LANES
+_SUMS = _WEIGHTS + CHUNK * LANES
 
 
 def vectors(channels: int) -> int:
@@ -38,51 +31,28 @@ def vectors(channels: int) -> int:
 
 def scratch_size(channels: int) -> int:
     """Return how many float32 a tile of so many channels is drawn in."""
-    return _SUMS + _BLOCKS * LANES * LANES * vectors(channels)
-
-
-@numba.njit(cache=True, nogil=True)
-def _blocks_of(box, left, top):
-    """Return which blocks of the tile at pixel (left, top) a box touches, bit by bit."""
-    x0, x1 = np.uint64(max(box[0] - left, 0) // BLOCK), np.uint64((min(box[1] - left, TILE) - 1) // BLOCK)
-    y0, y1 = np.uint64(max(box[2] - top, 0) // BLOCK), np.uint64((min(box[3] - top, TILE) - 1) // BLOCK)
-    eight = np.uint64(_ACROSS)
-    row = (np.uint64(2) << x1) - (_BIT << x0)
-    column = (_COLUMN << (eight * y0)) & (_COLUMN >> (eight * (eight - _BIT - y1)))
-    return row * column
-
-
-@numba.njit(cache=True, nogil=True)
-def _turn(bits):
-    """Turn a matrix of 64 x 64 bits in place, rows uint64: bit j of number i becomes bit i of number j."""
-    step, mask = 32, np.uint64(0x00000000FFFFFFFF)
-    while step > 0:
-        shift = np.uint64(step)
-        for first in range(0, 64, 2 * step):
-            for i in range(first, first + step):
-                swap = ((bits[i] >> shift) ^ bits[i + step]) & mask
-                bits[i + step] ^= swap
-                bits[i] ^= swap << shift
-        step //= 2
-        mask ^= mask << np.uint64(step)
+    return _SUMS + BLOCKS * LANES * LANES * vectors(channels)
 
 
 @numba.njit(cache=True, nogil=True)
 def _take_up(members, splats, colours, left, top, ids, hits):
-    """Write the ids [256] of a chunk and, for each word, the bits [4, blocks] of those that touch each block.
+    """Write the ids [256] of a chunk and, for each word, the bits [4, blocks] of those that reach each block.
 
     In order of depth splats lie anywhere in memory: what the blocks will read of them is on its way meanwhile.
     """
-    for word in range(_WORDS):
-        count = min(max(len(members) - word * _WORD, 0), _WORD)
+    for word in range(WORDS):
+        count = min(max(len(members) - word * WORD, 0), WORD)
         for k in range(count):
-            i = members[word * _WORD + k]
-            ids[word * _WORD + k] = i
+            later = members[min(word * WORD + k + AHEAD, len(members) - 1)]
+            prefetch(splats.shapes, later)
+            prefetch(splats.boxes, later)
+            i = members[word * WORD + k]
+            ids[word * WORD + k] = i
             prefetch(colours, i)
-            prefetch(splats.shapes, i)
-            hits[word, k] = _blocks_of(splats.boxes[i], left, top)
+            hits[word, k] = blocks_of(splats.shapes[i], splats.boxes[i], left, top)
         hits[word, count:] = 0
-        _turn(hits[word])
+        if count > 0:
+            turn(hits[word])
 
 
 @numba.njit(cache=True, nogil=True)
@@ -91,13 +61,13 @@ def _weigh_block(block, left, top, ids, hits, shapes, state, picked):
 
     Returns how many these are. Stops where all pixels have stopped.
     """
-    x, y = np.float32(left + block % _ACROSS * BLOCK), np.float32(top + block // _ACROSS * BLOCK)
+    x, y = np.float32(left + block % ACROSS * BLOCK), np.float32(top + block // ACROSS * BLOCK)
     light = np.uint64(block * LANES)
     count = 0
-    for word in range(_WORDS):
+    for word in range(WORDS):
         hit = hits[word, block]
         while hit:
-            i = ids[np.uint64(word * _WORD) + first_bit(hit)]
+            i = ids[np.uint64(word * WORD) + first_bit(hit)]
             hit &= hit - _BIT
             shape = shapes[i]
             splat = (shape[X], shape[Y], shape[XX], shape[XY], shape[YY], shape[OPACITY])
@@ -120,7 +90,7 @@ def _finish_tile(state, left, top, background, wide, color, transmittance, depth
         behind = background[v if background.shape[0] > 1 else np.uint64(0)]
         for x in range(min(TILE, transmittance.shape[1] - left)):
             u = np.uint64(left + x)
-            pixel = (y // BLOCK * _ACROSS + x // BLOCK) * LANES + y % BLOCK * BLOCK + x % BLOCK
+            pixel = (y // BLOCK * ACROSS + x // BLOCK) * LANES + y % BLOCK * BLOCK + x % BLOCK
             light = abs(state[pixel])
             transmittance[v, u] = light
             here = state[_SUMS + pixel * row : _SUMS + (pixel + 1) * row]
@@ -142,8 +112,8 @@ def blend(first, members, splats, colours, background, scratch, wide, color, tra
     for worker in numba.prange(len(scratch)):
         state = scratch[worker]
         weights, sums = state[_WEIGHTS:_SUMS], state[_SUMS:]
-        hits = np.empty((_WORDS, _BLOCKS), np.uint64)
-        ids, picked = np.empty(_CHUNK, np.int64), np.empty(_CHUNK, np.int64)
+        hits = np.empty((WORDS, BLOCKS), np.uint64)
+        ids, picked = np.empty(CHUNK, np.int64), np.empty(CHUNK, np.int64)
         begin, end = share(first, worker, len(scratch))
         for tile in range(begin, end):
             left, top = tile % columns * TILE, tile // columns * TILE
@@ -152,7 +122,7 @@ def blend(first, members, splats, colours, background, scratch, wide, color, tra
             alive = ~np.uint64(0)
             at = first[tile]
             while at < first[tile + 1] and alive != 0:
-                next_chunk = min(at + _CHUNK, first[tile + 1])
+                next_chunk = min(at + CHUNK, first[tile + 1])
                 _take_up(members[at:next_chunk], splats, colours, left, top, ids, hits)
                 going = alive
                 while going:

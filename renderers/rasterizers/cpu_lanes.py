@@ -17,22 +17,6 @@ VECTOR = ir.VectorType(ir.FloatType(), LANES)
 _HELD = 16 if binding.get_host_cpu_features().get("avx512f") else 4
 
 
-def _add_scaled(typing_context: Any, numbers: Any, to: Any, by: Any, factor: Any) -> Any:
-    """Do `numbers[to : to + 16] += factor * numbers[by : by + 16]`, each sum rounded once where the machine can.
-
-    numbers: [n] float32, contiguous; to, by: uint64, not checked; factor: float32.
-    """
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, to, by, factor = arguments
-        data = context.make_array(signature.args[0])(context, builder, array).data
-        product = builder.fmul(spread(builder, factor), load(builder, data, by), flags=("contract",))
-        store(builder, data, to, builder.fadd(load(builder, data, to), product, flags=("contract",)))
-        return context.get_dummy_value()
-
-    return types.void(numbers, types.uint64, types.uint64, types.float32), emit
-
-
 def _first_bit(typing_context: Any, bits: Any) -> Any:
     """Return the place of the lowest bit of a uint64 that is not zero, as uint64."""
 
@@ -154,7 +138,6 @@ def spread(builder: Any, number: Any) -> Any:
     return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), same)
 
 
-add_scaled: Any = intrinsic(_add_scaled)
 first_bit: Any = intrinsic(_first_bit)
 any_positive: Any = intrinsic(_any_positive)
 add_products: Any = intrinsic(_add_products)

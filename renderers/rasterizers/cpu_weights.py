@@ -3,11 +3,13 @@
 Written in the compiler's own terms, because numba's compiler finds these vectors in some loops and not in others.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from marotte.renderers.rasterizers.cpu_lanes import LANES, VECTOR, any_above_zero, load, spread, store
@@ -57,6 +59,43 @@ def _exp(builder: Any, power: Any) -> Any:
     return builder.bitcast(builder.add(builder.bitcast(y, _BITS), exponent), VECTOR)
 
 
+def block_pixels(builder: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """Emit the columns and rows of the 4 x 4 pixels of which the first is (x, y), two vectors. x, y: float32."""
+    across = builder.fadd(spread(builder, x), _numbers(*(lane % BLOCK for lane in range(LANES))))
+    return across, builder.fadd(spread(builder, y), _numbers(*(lane // BLOCK for lane in range(LANES))))
+
+
+def weigh_lanes(builder: Any, splat: Sequence[Any], pixels: tuple[Any, Any], before: Any) -> tuple[Any, Any]:
+    """Emit a splat's weights at 16 pixels, and the light that it leaves of `before`, negative where a pixel stopped.
+
+    splat: the first six numbers of its row of `Splats.shapes`. To be called where numba fuses nothing (no `fastmath`):
+    what is skipped is decided here.
+    """
+    px, py, xx, xy, yy, opacity = (spread(builder, number) for number in splat)
+    dx, dy = builder.fsub(px, pixels[0]), builder.fsub(py, pixels[1])
+
+    def term(factor: Any, one: Any, other: Any) -> Any:
+        return builder.fmul(builder.fmul(factor, one), other)
+
+    power = builder.fadd(builder.fadd(term(xx, dx, dx), term(yy, dy, dy)), term(xy, dx, dy))
+    zero, most = _numbers(0), _numbers(float(ALPHA_MAX))
+    alpha = builder.fmul(opacity, _exp(builder, power))
+    alpha = builder.select(builder.fcmp_ordered("<", alpha, most), alpha, most)
+    shows = builder.and_(
+        builder.fcmp_ordered("<=", power, zero), builder.fcmp_ordered(">=", alpha, _numbers(float(ALPHA_MIN)))
+    )
+    alpha = builder.select(shows, alpha, zero)
+    left_over = builder.fmul(before, builder.fsub(_numbers(1), alpha))
+    # Both are negative where the pixel has stopped, so that it stops again.
+    stops = builder.fcmp_ordered("<", left_over, _numbers(float(LIGHT_MIN)))
+    sign = ir.Constant(_BITS, [1 << 31] * LANES)
+    stopped = builder.bitcast(builder.or_(builder.bitcast(before, _BITS), sign), VECTOR)
+    return (
+        builder.select(stops, zero, builder.fmul(alpha, before)),
+        builder.select(stops, stopped, left_over),
+    )
+
+
 def _weigh(typing_context: Any, lights: Any, light: Any, weights: Any, weight: Any, splat: Any, x: Any, y: Any) -> Any:
     """Put a splat before the block of 4 x 4 pixels of which the first is (x, y).
 
@@ -64,37 +103,16 @@ def _weigh(typing_context: Any, lights: Any, light: Any, weights: Any, weight: A
 
     lights: float32, contiguous, which holds 16 numbers of light left from `light` on, negative where the pixel has
     stopped. weights: likewise, which takes the splat's 16 weights from `weight` on. Both places are uint64 and not
-    checked. splat: the first six numbers of a row of `Splats.shapes`, a tuple of float32. x, y: float32. To be called
-    where numba fuses nothing (no `fastmath`): what is skipped is decided here.
+    checked. splat: the first six numbers of a row of `Splats.shapes`, a tuple of float32. x, y: float32. See
+    `weigh_lanes`.
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, light, _, weight, splat, x, y = arguments
         lit, taken = (context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in (0, 2))
-        px, py, xx, xy, yy, opacity = (spread(builder, builder.extract_value(splat, n)) for n in range(6))
-        across = builder.fadd(spread(builder, x), _numbers(*(lane % BLOCK for lane in range(LANES))))
-        down = builder.fadd(spread(builder, y), _numbers(*(lane // BLOCK for lane in range(LANES))))
-        dx, dy = builder.fsub(px, across), builder.fsub(py, down)
-
-        def term(factor: Any, one: Any, other: Any) -> Any:
-            return builder.fmul(builder.fmul(factor, one), other)
-
-        power = builder.fadd(builder.fadd(term(xx, dx, dx), term(yy, dy, dy)), term(xy, dx, dy))
-        zero, most = _numbers(0), _numbers(float(ALPHA_MAX))
-        alpha = builder.fmul(opacity, _exp(builder, power))
-        alpha = builder.select(builder.fcmp_ordered("<", alpha, most), alpha, most)
-        shows = builder.and_(
-            builder.fcmp_ordered("<=", power, zero), builder.fcmp_ordered(">=", alpha, _numbers(float(ALPHA_MIN)))
-        )
-        alpha = builder.select(shows, alpha, zero)
-        before = load(builder, lit, light)
-        left_over = builder.fmul(before, builder.fsub(_numbers(1), alpha))
-        # Both are negative where the pixel has stopped, so that it stops again.
-        stops = builder.fcmp_ordered("<", left_over, _numbers(float(LIGHT_MIN)))
-        sign = ir.Constant(_BITS, [1 << 31] * LANES)
-        stopped = builder.bitcast(builder.or_(builder.bitcast(before, _BITS), sign), VECTOR)
-        weight_here = builder.select(stops, zero, builder.fmul(alpha, before))
-        left = builder.select(stops, stopped, left_over)
+        numbers = [builder.extract_value(splat, n) for n in range(6)]
+        pixels, before = block_pixels(builder, x, y), load(builder, lit, light)
+        weight_here, left = weigh_lanes(builder, numbers, pixels, before)
         store(builder, taken, weight, weight_here)
         store(builder, lit, light, left)
         return context.make_tuple(
@@ -106,3 +124,58 @@ def _weigh(typing_context: Any, lights: Any, light: Any, weights: Any, weight: A
 
 
 weigh: Any = intrinsic(_weigh)
+
+
+def _blend_word(
+    typing_context: Any, state: Any, at: Any, rows: Any, first: Any, bits: Any, x: Any, y: Any, channels: Any
+) -> Any:
+    """Blend up to 64 splats into the block of 4 x 4 pixels of which the first is (x, y), and tell whether one goes on.
+
+    state: float32, which holds from `at` on 16 numbers of light left, as `weigh` has them, then 16 of each channel; in
+    the meantime they lie in registers. rows: [., n] float32: the first six numbers of a splat's row of `Splats.shapes`,
+    then its channels, and what does not matter. bits: which of the rows from `first` on, uint64, from the lowest bit to
+    the highest. channels: a tuple of which only the length is used. Nothing is checked. Weighted colours are added with
+    fused multiply-adds where the machine can.
+    """
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        _, at, _, first, bits, x, y, _ = arguments
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        table = context.make_array(signature.args[2])(context, builder, arguments[2])
+        long, width = ir.IntType(64), builder.extract_value(table.shape, 1)
+        places = [builder.add(at, ir.Constant(long, LANES * n)) for n in range(1 + len(signature.args[7]))]
+        held = [cgutils.alloca_once_value(builder, load(builder, data, place)) for place in places]
+        left_bits = cgutils.alloca_once_value(builder, bits)
+        pixels = block_pixels(builder, x, y)
+        head, body, end = (builder.append_basic_block(name) for name in ("more", "splat", "done"))
+        builder.branch(head)
+
+        builder.position_at_end(head)
+        bits = builder.load(left_bits)
+        builder.cbranch(builder.icmp_unsigned("!=", bits, ir.Constant(long, 0)), body, end)
+
+        builder.position_at_end(body)
+        builder.store(builder.and_(bits, builder.sub(bits, ir.Constant(long, 1))), left_bits)
+        place = builder.mul(builder.add(first, builder.cttz(bits, ir.Constant(ir.IntType(1), 1))), width)
+        row = builder.gep(table.data, [place], inbounds=True)
+
+        def number(n: int) -> Any:
+            return builder.load(builder.gep(row, [ir.Constant(long, n)], inbounds=True))
+
+        weight, light = weigh_lanes(builder, [number(n) for n in range(6)], pixels, builder.load(held[0]))
+        builder.store(light, held[0])
+        for n, total in enumerate(held[1:], 6):
+            product = builder.fmul(weight, spread(builder, number(n)), flags=("contract",))
+            builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+        builder.cbranch(any_above_zero(builder, light), head, end)
+
+        builder.position_at_end(end)
+        for place, value in zip(places, held, strict=True):
+            store(builder, data, place, builder.load(value))
+        return any_above_zero(builder, builder.load(held[0]))
+
+    arguments = types.uint64, rows, types.uint64, types.uint64, types.float32, types.float32, channels
+    return types.boolean(state, *arguments), emit
+
+
+blend_word: Any = intrinsic(_blend_word)

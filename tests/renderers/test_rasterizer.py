@@ -15,7 +15,7 @@ from marotte.renderers.gaussians import Gaussians
 from marotte.renderers.rasterizers import PublishedSettings, rasterize
 from marotte.renderers.rasterizers.cpu import _MAX_PAIRS, Workspace, warm_up
 from marotte.renderers.rasterizers.cpu_order import sort_by_depth
-from marotte.renderers.rasterizers.cpu_project import DEPTH, OPACITY, UNSEEN, XX, XY, YY, X, Y
+from marotte.renderers.rasterizers.cpu_project import OPACITY, UNSEEN, XX, XY, YY, X, Y
 from marotte.renderers.rasterizers.reference import _alphas, list_tiles, project
 from marotte.renderers.rasterizers.scenes import head_scene
 from marotte.runtime.affine import crop
@@ -98,7 +98,7 @@ def test_projection_agrees_with_the_twin_to_the_last_bit(seed):
     shapes = splats.shapes[seen]
     np.testing.assert_array_equal(shapes[:, [X, Y]], twin.positions[seen])
     np.testing.assert_array_equal(shapes[:, [XX, XY, YY]], twin.conics[seen] * np.float32([-0.5, -1, -0.5]))
-    np.testing.assert_array_equal(shapes[:, DEPTH], twin.depths[seen])
+    np.testing.assert_array_equal(splats.keys[seen].view(np.float32), twin.depths[seen])
     np.testing.assert_array_equal(shapes[:, OPACITY], twin.opacities[seen])
     np.testing.assert_array_equal(colours, twin.colours)
 
