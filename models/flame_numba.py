@@ -1,8 +1,8 @@
 """FLAME on the CPU, fast: one person's head, frame after frame. The readable twin is `flame_lbs`.
 
 The identity is baked in once; columns that are zero everywhere are dropped, and so are columns that are zero in a
-block of vertices or in a frame; vertices are skinned by the few joints that have weight there. A block of
-vertices goes through all steps while it lies in the cache.
+block of vertices or in a frame, and joints without weight there. A block of vertices goes through all steps while it
+lies in the cache: first all x, then all y, then all z, so that the compiler works on many vertices at once.
 """
 
 from typing import TYPE_CHECKING
@@ -11,8 +11,7 @@ import numpy as np
 from numba import njit
 
 from marotte.errors import MarotteError
-from marotte.models.flame_lbs import JOINTS, joint_transforms, pose_feature
-from marotte.models.rotations import rotvec_to_matrix
+from marotte.models.flame_lbs import JOINTS
 
 if TYPE_CHECKING:
     from marotte.models.flame import FlameModel
@@ -37,19 +36,21 @@ class HeadEvaluator:
         self._features = np.flatnonzero(np.any(model.pose_dirs != 0, axis=(0, 1)))
         count = len(model.v_template)
         directions = [model.expression_dirs[..., self.columns], model.pose_dirs[..., self._features]]
-        # [K, V * 3]: a column's displacements lie in a row, so that one coefficient is one pass over memory.
-        flat = np.concatenate(directions, axis=-1).reshape(count * 3, -1).T * np.float32(scale)
-        self._directions = np.ascontiguousarray(flat, np.float32)
-        self._template = np.ascontiguousarray(model.v_template * np.float32(scale), np.float32)
-        starts = np.arange(0, count * 3, _BLOCK * 3)
-        self._active = np.logical_or.reduceat(self._directions != 0, starts, axis=1).T.copy()
-        self._bones = _sparse(model.skinning_weights)
+        # [blocks, K, 3 * _BLOCK]: a column's displacements lie in a row, so that one coefficient is one pass.
+        together = np.concatenate(directions, axis=-1) * np.float32(scale)
+        self._directions = _blocks(together.transpose(2, 0, 1)).transpose(1, 0, 2).copy()
+        self._active = np.any(self._directions != 0, axis=-1)
+        (self._template,) = _blocks(model.v_template[None] * np.float32(scale))
+        # [blocks, 5, _BLOCK]
+        self._weights = _blocks(model.skinning_weights.T[..., None]).transpose(1, 0, 2).copy()
+        self._weighs = np.any(self._weights != 0, axis=-1)
         # Joints are linear in the expression too: [5, 3] at rest, and how far each column moves them.
         regressor = model.joint_regressor.astype(np.float64) * scale
         self._joints = regressor @ model.v_template
         self._joint_dirs = np.einsum("jv,vck->kjc", regressor, model.expression_dirs[..., self.columns])
+        self._parents = np.array(model.parents, np.int64)
         lids = np.zeros((0, count, 3)) if model.eyelid_fields is None else np.stack(model.eyelid_fields)
-        self._lids = np.ascontiguousarray(lids * scale, np.float32)
+        self._lids = _blocks(lids * scale)
 
     def vertices(
         self,
@@ -66,29 +67,36 @@ class HeadEvaluator:
         lids are to be shut that the model has not.
         """
         frames, known = len(expression), self.model.expression_dirs.shape[-1]
-        given = np.zeros((frames, known), np.float32)
         if expression.shape[-1] > known:
             raise MarotteError(f"{expression.shape[-1]} expression coefficients are given, the head model has {known}")
-        given[:, : expression.shape[-1]] = expression
         lids = _checked("eyelids", eyelids, (frames, 2))
         moved = _checked("translation", translation, (frames, 3)) * np.float32(self.scale)
         if not len(self._lids):
             if lids.any():
                 raise MarotteError("the head model has no eyelid fields: load it with eyelids=(left file, right file)")
             lids = lids[:, :0]
-        rotations = rotvec_to_matrix(_checked("full_pose", full_pose, (frames, 3 * JOINTS)).reshape(-1, JOINTS, 3))
-        used = given[:, self.columns]
-        joints = self._joints + np.tensordot(used, self._joint_dirs, axes=1)
-        _, transforms = joint_transforms(rotations, joints.astype(np.float32), self.model.parents)
-        coefficients = np.concatenate([used, pose_feature(rotations)[:, self._features]], axis=1)
-        out = np.empty((frames, len(self._template), 3), np.float32)
+        coefficients = np.empty((frames, self._directions.shape[1]), np.float32)
+        transforms = np.empty((frames, JOINTS, 3, 4), np.float32)
+        _pose(
+            np.require(expression, np.float32, ["C", "W"]),
+            self.columns,
+            _checked("full_pose", full_pose, (frames, 3 * JOINTS)),
+            self._features,
+            self._joints,
+            self._joint_dirs,
+            self._parents,
+            coefficients,
+            transforms,
+        )
+        out = np.empty((frames, len(self.model.v_template), 3), np.float32)
         _evaluate(
             self._template,
             self._directions,
             self._active,
-            np.ascontiguousarray(coefficients),
-            np.ascontiguousarray(transforms[:, :, :3]),
-            *self._bones,
+            coefficients,
+            transforms,
+            self._weights,
+            self._weighs,
             self._lids,
             np.ascontiguousarray(lids),
             moved,
@@ -103,51 +111,129 @@ def _checked(name: str, array: np.ndarray | None, shape: tuple[int, int]) -> np.
         return np.zeros(shape, np.float32)
     if array.shape != shape:
         raise MarotteError(f"{name} has shape {list(array.shape)}, expected {list(shape)}: one row for each frame")
-    return np.ascontiguousarray(array, np.float32)
+    return np.require(array, np.float32, ["C", "W"])
 
 
-def _sparse(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (starts [V + 1], joints, weights): vertex v has the entries from starts[v] to starts[v + 1]."""
-    vertex, joint = np.nonzero(weights)
-    starts = np.searchsorted(vertex, np.arange(len(weights) + 1)).astype(np.int32)
-    return starts, joint.astype(np.int32), np.ascontiguousarray(weights[vertex, joint], np.float32)
+def _blocks(fields: np.ndarray) -> np.ndarray:
+    """Return [N, blocks, C * _BLOCK] float32 of fields [N, V, C]: column after column, zeros after the last vertex."""
+    count, size, width = fields.shape
+    blocks = -(-size // _BLOCK)
+    filled = np.zeros((count, blocks * _BLOCK, width), np.float32)
+    filled[:, :size] = fields
+    return filled.reshape(count, blocks, _BLOCK, width).swapaxes(2, 3).reshape(count, blocks, width * _BLOCK)
+
+
+@njit(cache=True, nogil=True)
+def _pose(expression, columns, pose, features, rest, directions, parents, coefficients, transforms):
+    """Write `coefficients` [T, K], of the expression and of the pose, and the joints' skinning transforms [T, 5, 3, 4].
+
+    rest: [5, 3] joints of the neutral face; directions: [K, 5, 3], how far each of `columns` moves them.
+    """
+    turns, chain = np.empty((JOINTS, 3, 3)), np.empty((JOINTS, 3, 3))
+    joints, placed = np.empty((JOINTS, 3)), np.empty((JOINTS, 3))
+    for t in range(len(expression)):
+        joints[:] = rest
+        for c in range(len(columns)):
+            value = expression[t, columns[c]] if columns[c] < expression.shape[1] else np.float32(0)
+            coefficients[t, c] = value
+            if value != 0:
+                joints += value * directions[c]
+        for j in range(JOINTS):
+            _rodrigues(pose[t, 3 * j : 3 * j + 3], turns[j])
+        chain[0], placed[0] = turns[0], joints[0]
+        for j in range(1, JOINTS):
+            parent = parents[j]
+            for a in range(3):
+                placed[j, a] = placed[parent, a]
+                for b in range(3):
+                    placed[j, a] += chain[parent, a, b] * (joints[j, b] - joints[parent, b])
+                    chain[j, a, b] = 0
+                    for c in range(3):
+                        chain[j, a, b] += chain[parent, a, c] * turns[j, c, b]
+        for j in range(JOINTS):
+            for a in range(3):
+                shift = placed[j, a]
+                for b in range(3):
+                    transforms[t, j, a, b] = chain[j, a, b]
+                    shift -= chain[j, a, b] * joints[j, b]
+                transforms[t, j, a, 3] = shift
+        for c in range(len(features)):
+            joint, entry = 1 + features[c] // 9, features[c] % 9
+            a, b = entry // 3, entry % 3
+            coefficients[t, len(columns) + c] = turns[joint, a, b] - np.float64(a == b)
+
+
+@njit(cache=True, nogil=True)
+def _rodrigues(rotvec, matrix):
+    """Write the matrix [3, 3] of a rotation vector [3], with the quirk of `rotations.rotvec_to_matrix`."""
+    angle = np.sqrt((rotvec[0] + 1e-8) ** 2 + (rotvec[1] + 1e-8) ** 2 + (rotvec[2] + 1e-8) ** 2)
+    over = 1 / angle if angle > 0 else 0.0
+    x, y, z = rotvec[0] * over, rotvec[1] * over, rotvec[2] * over
+    sin, rest = np.sin(angle), 1 - np.cos(angle)
+    # The diagonal is of the cross product's matrix squared: the axis is not quite a unit vector.
+    matrix[0, 0], matrix[0, 1], matrix[0, 2] = (
+        1 - rest * (y * y + z * z),
+        rest * x * y - sin * z,
+        rest * x * z + sin * y,
+    )
+    matrix[1, 0], matrix[1, 1], matrix[1, 2] = (
+        rest * x * y + sin * z,
+        1 - rest * (x * x + z * z),
+        rest * y * z - sin * x,
+    )
+    matrix[2, 0], matrix[2, 1], matrix[2, 2] = (
+        rest * x * z - sin * y,
+        rest * y * z + sin * x,
+        1 - rest * (x * x + y * y),
+    )
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
-def _evaluate(
-    template, directions, active, coefficients, transforms, starts, joints, weights, lid_fields, lids, moved, out
-):
-    # One thread: at about a third of a millisecond a frame, waking others costs more than they would save.
+def _evaluate(template, directions, active, coefficients, transforms, weights, weighs, lid_fields, lids, moved, out):
+    # One thread: at about a tenth of a millisecond a frame, waking others costs more than they would save.
     frames, count = out.shape[:2]
-    rest = template.reshape(-1)
-    place = np.empty(3 * _BLOCK, np.float32)
-    mix = np.empty((3, 4), np.float32)
-    for block in range(active.shape[0]):
-        first = block * _BLOCK
-        last = min(first + _BLOCK, count)
-        low, size = 3 * first, 3 * (last - first)
+    b = _BLOCK
+    # Before and after skinning; parts of one array, so that the compiler knows that they lie apart.
+    s = np.empty(6 * _BLOCK, np.float32)
+    for block in range(len(active)):
+        first = block * b
+        size = min(b, count - first)
         for t in range(frames):
-            for i in range(size):
-                place[i] = rest[low + i]
-            for k in range(directions.shape[0]):
+            for i in range(3 * b):
+                s[i] = template[block, i]
+            for k in range(active.shape[1]):
                 factor = coefficients[t, k]
                 if factor != 0 and active[block, k]:
-                    row = directions[k, low : low + size]
-                    for i in range(size):
-                        place[i] += factor * row[i]
-            for v in range(first, last):
-                start, end = starts[v], starts[v + 1]
-                for a in range(3):
-                    for b in range(4):
-                        mix[a, b] = 0
-                for e in range(start, end):
-                    w, j = weights[e], joints[e]
-                    for a in range(3):
-                        for b in range(4):
-                            mix[a, b] += w * transforms[t, j, a, b]
-                x, y, z = place[3 * (v - first)], place[3 * (v - first) + 1], place[3 * (v - first) + 2]
-                for a in range(3):
-                    total = mix[a, 0] * x + mix[a, 1] * y + mix[a, 2] * z + mix[a, 3] + moved[t, a]
-                    for side in range(lids.shape[1]):
-                        total += lids[t, side] * lid_fields[side, v, a]
-                    out[t, v, a] = total
+                    row = directions[block, k]
+                    for i in range(3 * b):
+                        s[i] += factor * row[i]
+            for i in range(3 * b, 6 * b):
+                s[i] = 0
+            for j in range(JOINTS):
+                if weighs[block, j]:
+                    _skin(s, transforms[t, j], weights[block, j])
+            for side in range(len(lid_fields)):
+                factor = lids[t, side]
+                if factor != 0:
+                    row = lid_fields[side, block]
+                    for i in range(3 * b):
+                        s[3 * b + i] += factor * row[i]
+            x, y, z = moved[t, 0], moved[t, 1], moved[t, 2]
+            for n in range(size):
+                out[t, first + n, 0] = s[3 * b + n] + x
+                out[t, first + n, 1] = s[4 * b + n] + y
+                out[t, first + n, 2] = s[5 * b + n] + z
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def _skin(s, matrix, weights):
+    """Add to a block's places after skinning those before it, moved by a joint's matrix [3, 4], times its weights."""
+    b = _BLOCK
+    a0, a1, a2, a3 = matrix[0, 0], matrix[0, 1], matrix[0, 2], matrix[0, 3]
+    b0, b1, b2, b3 = matrix[1, 0], matrix[1, 1], matrix[1, 2], matrix[1, 3]
+    c0, c1, c2, c3 = matrix[2, 0], matrix[2, 1], matrix[2, 2], matrix[2, 3]
+    for n in range(b):
+        w, x, y, z = weights[n], s[n], s[b + n], s[2 * b + n]
+        s[3 * b + n] += w * (a0 * x + a1 * y + a2 * z + a3)
+        s[4 * b + n] += w * (b0 * x + b1 * y + b2 * z + b3)
+        s[5 * b + n] += w * (c0 * x + c1 * y + c2 * z + c3)

@@ -13,7 +13,8 @@ from marotte.runtime.background import Background
 def to_pixels(colour: np.ndarray, transmittance: np.ndarray, background: Background, out: np.ndarray) -> None:
     """Write a picture drawn on black, colour [H, W, 3] and transmittance [H, W], into out [H, W, 3 or 4] uint8.
 
-    Four channels are for a transparent background: straight alpha, which the transmittance is what is missing of.
+    out is contiguous. Four channels are for a transparent background: straight alpha, which the transmittance is
+    what is missing of.
     """
     colour, transmittance = _own(colour, np.float32), _own(transmittance, np.float32)
     if out.shape[2] == 4:
@@ -29,35 +30,46 @@ def _own(array: np.ndarray, dtype: type) -> np.ndarray:
     return np.require(array, dtype, ["C", "W"])
 
 
+# Straight down flat arrays, without a branch and each channel written out, which the compiler turns into many at once.
+
+
 @njit(cache=True, nogil=True)
 def _byte(value):
     # NaN fails the first comparison and gives 0: a byte of NaN is anything.
-    return np.uint8(min(value, np.float32(1)) * np.float32(255) + np.float32(0.5)) if value > 0 else np.uint8(0)
+    value = value if value > np.float32(0) else np.float32(0)
+    value = value if value < np.float32(1) else np.float32(1)
+    return np.uint8(np.int32(value * np.float32(255) + np.float32(0.5)))
 
 
 @njit(cache=True, nogil=True)
 def _over_colour(colour, transmittance, behind, out):
-    for y in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            for c in range(3):
-                out[y, x, c] = _byte(colour[y, x, c] + transmittance[y, x] * behind[c])
+    light, through, pixels = colour.reshape(-1), transmittance.reshape(-1), out.reshape(-1)
+    red, green, blue = behind[0], behind[1], behind[2]
+    for n in range(len(through)):
+        t = through[n]
+        pixels[3 * n] = _byte(light[3 * n] + t * red)
+        pixels[3 * n + 1] = _byte(light[3 * n + 1] + t * green)
+        pixels[3 * n + 2] = _byte(light[3 * n + 2] + t * blue)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _over_picture(colour, transmittance, behind, out):
-    for y in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            for c in range(3):
-                grey = np.float32(behind[y, x, c]) / np.float32(255)
-                out[y, x, c] = _byte(colour[y, x, c] + transmittance[y, x] * grey)
+    light, through, pixels = colour.reshape(-1), transmittance.reshape(-1), out.reshape(-1)
+    picture, full = behind.reshape(-1), np.float32(255)
+    for n in range(len(through)):
+        t = through[n]
+        pixels[3 * n] = _byte(light[3 * n] + t * (np.float32(picture[3 * n]) / full))
+        pixels[3 * n + 1] = _byte(light[3 * n + 1] + t * (np.float32(picture[3 * n + 1]) / full))
+        pixels[3 * n + 2] = _byte(light[3 * n + 2] + t * (np.float32(picture[3 * n + 2]) / full))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _straight(colour, transmittance, out):
-    for y in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            alpha = np.float32(1) - transmittance[y, x]
-            over = np.float32(1) / alpha if alpha > 0 else np.float32(0)
-            for c in range(3):
-                out[y, x, c] = _byte(colour[y, x, c] * over)
-            out[y, x, 3] = _byte(alpha)
+    light, through, pixels = colour.reshape(-1), transmittance.reshape(-1), out.reshape(-1)
+    for n in range(len(through)):
+        alpha = np.float32(1) - through[n]
+        over = np.float32(1) / alpha if alpha > 0 else np.float32(0)
+        pixels[4 * n] = _byte(light[3 * n] * over)
+        pixels[4 * n + 1] = _byte(light[3 * n + 1] * over)
+        pixels[4 * n + 2] = _byte(light[3 * n + 2] * over)
+        pixels[4 * n + 3] = _byte(alpha)

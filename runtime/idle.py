@@ -115,7 +115,7 @@ class Idle:
     def _follow(self, name: str, channel: np.ndarray, motion: Motion) -> np.ndarray:
         rate = float(motion.fps)
         first = self._before.get(name, channel[:1])
-        speed = np.abs(np.diff(channel, axis=0, prepend=first)).max(axis=1) * rate
+        speed = np.abs(channel - np.concatenate([first, channel[:-1]])).max(axis=1) * rate
         self._before[name] = channel[-1:].copy()
         release, fade = np.exp(-1 / (rate * _RELEASE_SECONDS)), np.exp(-1 / (rate * _FADE_SECONDS))
         owned, weight = self._owned[name], self._weight[name]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from marotte.errors import MarotteError
-from marotte.models import flame_files
+from marotte.models import flame_files, flame_numba
 from marotte.models.flame import FlameModel
 from marotte.models.flame_landmarks import Embedding, Landmarks, contour_rows
 from marotte.models.flame_numba import HeadEvaluator
@@ -168,6 +168,22 @@ def test_the_fast_form_in_parts_threads_and_with_few_coefficients():
         np.testing.assert_array_equal(result, whole)
     few = evaluator.vertices(given_["expression"][:, :5], given_["full_pose"])
     np.testing.assert_allclose(few, twin(HEAD, given_["expression"][:, :5], given_["full_pose"]), rtol=0, atol=1e-5)
+
+
+def test_other_arrays_compile_nothing():
+    evaluator, given_ = HeadEvaluator(HEAD), inputs(6)
+    expected = evaluator.vertices(**given_)
+    kernels = flame_numba._pose, flame_numba._evaluate
+    before = [len(kernel.signatures) for kernel in kernels]
+    fixed = {name: array.copy() for name, array in given_.items()}
+    for array in fixed.values():
+        array.flags.writeable = False
+    for change in (lambda a: a, np.asfortranarray, lambda a: a.astype(np.float64), lambda a: a[::-1][::-1]):
+        given_ = {name: change(array) for name, array in fixed.items()}
+        np.testing.assert_array_equal(evaluator.vertices(**given_), expected)
+    bare = dataclasses.replace(HEAD, eyelid_fields=None)
+    HeadEvaluator(bare).vertices(**fixed, translation=np.zeros((6, 3)))
+    assert [len(kernel.signatures) for kernel in kernels] == before
 
 
 def test_a_head_that_nothing_moves():

@@ -1,4 +1,4 @@
-"""SplattingAvatar: the fast form against the readable one, what it means, and its files, good and bad."""
+"""SplattingAvatar: what it means, and its files, good and bad."""
 
 import json
 from dataclasses import replace
@@ -16,71 +16,11 @@ from marotte.models.splatting_files import read_obj, read_point_cloud, read_spla
 from marotte.models.splatting_numba import SplattingEvaluator
 
 RADIUS = 0.4
-
-
-def ball(rows=11, columns=16):
-    """Return a closed mesh: vertices [V, 3] float32 and faces [F, 3] int32, counter-clockwise from outside."""
-    polar = np.linspace(0, np.pi, rows + 2)[1:-1, None]
-    turn = np.arange(columns) * 2 * np.pi / columns
-    rings = np.stack([np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar) + 0 * turn], axis=-1)
-    vertices = np.concatenate([rings.reshape(-1, 3), [[0, 0, 1], [0, 0, -1]]]) * RADIUS
-    here, next_ = np.arange(columns), (np.arange(columns) + 1) % columns
-    faces = []
-    for row in range(rows - 1):
-        low, high = row * columns, (row + 1) * columns
-        faces += [(low + here, high + here, high + next_), (low + here, high + next_, low + next_)]
-    top, bottom, last = rows * columns, rows * columns + 1, (rows - 1) * columns
-    faces += [(np.full(columns, top), here, next_), (np.full(columns, bottom), last + next_, last + here)]
-    return vertices.astype(np.float32), np.concatenate([np.stack(f, axis=1) for f in faces]).astype(np.int32)
-
-
-def make(degree=0, count=500, seed=0, **settings):
-    rng = np.random.default_rng(seed)
-    vertices, faces = ball()
-    return SplattingAvatar(
-        face_ids=rng.integers(0, len(faces), count).astype(np.int32),
-        bary=(rng.dirichlet((1, 1, 1), count) + rng.normal(0, 0.02, (count, 3))).astype(np.float32),
-        uvd=rng.normal(0, 0.02, (count, 3)).astype(np.float32),
-        rotations_wxyz=rng.normal(0, 1, (count, 4)).astype(np.float32),
-        log_scales=rng.normal(-4, 0.5, (count, 3)).astype(np.float32),
-        opacity_logits=rng.normal(0, 3, count).astype(np.float32),
-        sh=rng.normal(0, 0.4, (count, (degree + 1) ** 2, 3)).astype(np.float32),
-        canonical=vertices.round(6),
-        faces=faces,
-        **settings,
-    )
-
-
-def posed(avatar, seed=1, angle=0.8):
-    rng = np.random.default_rng(seed)
-    axis = rng.normal(size=3)
-    turn = rotvec_to_matrix(axis / np.linalg.norm(axis) * angle)
-    bent = avatar.canonical + 0.03 * np.sin(7 * avatar.canonical[:, ::-1] + rng.normal(size=3))
-    return ((bent + rng.normal(0, 0.001, bent.shape)) @ turn.T + (0.1, 0.2, 0.3)).astype(np.float32)
-
-
 CENTRE = np.array([0.3, 0.2, 2.0], np.float32)
 
 
-@pytest.mark.parametrize("angle", [0.0, 0.8, 2.4])
-@pytest.mark.parametrize(
-    "settings",
-    [{}, {"xyz_as_uvd": False}, {"with_mesh_scaling": False}, {"positive_w": False}, {"degree": 1}, {"degree": 2},
-     {"degree": 3}, {"count": 1}],
-    ids=str,
-)  # fmt: skip
-def test_the_fast_form_agrees(settings, angle):
-    # Both add and round in float32, in another order: a few units in the last place.
-    avatar = make(**settings, colours_outside=True)
-    mesh = posed(avatar, angle=angle)
-    slow, fast = avatar.drive(mesh), SplattingEvaluator(avatar).drive(mesh, CENTRE)
-    for name in ("means", "quats_wxyz", "scales"):
-        np.testing.assert_allclose(getattr(fast, name), getattr(slow, name), rtol=0, atol=2e-6, err_msg=name)
-    np.testing.assert_allclose(fast.colours, avatar.colours(slow, CENTRE), rtol=0, atol=3e-6)
-
-
 @pytest.mark.parametrize("degree", [0, 3])
-def test_torch_agrees(degree):
+def test_torch_agrees(degree, make, posed):
     torch = pytest.importorskip("torch")
     avatar = make(degree)
     mesh, other = posed(avatar), avatar.like(torch.zeros(1))
@@ -92,7 +32,7 @@ def test_torch_agrees(degree):
     np.testing.assert_allclose(other.opacities.numpy(), avatar.opacities, rtol=0, atol=1e-6)
 
 
-def test_at_rest_nothing_turns_or_stretches():
+def test_at_rest_nothing_turns_or_stretches(make):
     avatar = make()
     rest = avatar.drive(avatar.canonical)
     np.testing.assert_allclose(rest.area_ratios, 1, atol=1e-6)
@@ -101,7 +41,7 @@ def test_at_rest_nothing_turns_or_stretches():
     assert (np.sum(rest.vertex_normals * avatar.canonical, axis=1) > 0.9 * RADIUS).all()  # outwards
 
 
-def test_a_stiff_turn_takes_everything_along():
+def test_a_stiff_turn_takes_everything_along(make):
     avatar = make()
     rotvec = np.array([0.3, -0.9, 0.5])
     turn = rotvec_to_matrix(rotvec)
@@ -113,14 +53,14 @@ def test_a_stiff_turn_takes_everything_along():
     assert (turned.quats_wxyz[:, 0] >= 0).all()
 
 
-def test_a_face_that_grows_makes_its_gaussians_smaller():
+def test_a_face_that_grows_makes_its_gaussians_smaller(make):
     avatar = make()
     grown = avatar.drive(avatar.canonical * np.float32(1.2))
     negative = avatar.log_scales < 0
     assert (grown.scales < np.exp(avatar.log_scales))[negative].all()
 
 
-def test_only_the_last_column_of_uvd_counts():
+def test_only_the_last_column_of_uvd_counts(make, posed):
     avatar = make()
     other = replace(avatar, uvd=avatar.uvd * np.array([0, -3, 1], np.float32))
     mesh = posed(avatar)
@@ -142,7 +82,7 @@ def test_face_quaternions_are_rotations():
     np.testing.assert_allclose(back, vectors, atol=1e-6)
 
 
-def test_collapsed_and_wild_meshes_give_numbers():
+def test_collapsed_and_wild_meshes_give_numbers(make, posed):
     avatar = make()
     flat = np.zeros_like(avatar.canonical)
     for form in (avatar.drive(flat), SplattingEvaluator(avatar).drive(flat)):
@@ -157,7 +97,7 @@ def test_collapsed_and_wild_meshes_give_numbers():
     np.testing.assert_array_equal(np.isfinite(fast.means), np.isfinite(slow.means))
 
 
-def test_meshes_of_another_size_are_named():
+def test_meshes_of_another_size_are_named(make):
     avatar = make()
     for drive in (avatar.drive, SplattingEvaluator(avatar).drive):
         with pytest.raises(MarotteError, match=r"\[5, 3\].*canonical mesh has 178 vertices"):
@@ -175,13 +115,13 @@ def test_meshes_of_another_size_are_named():
         ("sh", lambda a: np.zeros((len(a), 5, 3), np.float32), "5 colour coefficients"),
     ],
 )
-def test_values_that_disagree_are_named(field, change, match):
+def test_values_that_disagree_are_named(field, change, match, make):
     avatar = make()
     with pytest.raises(MarotteError, match=match):
         replace(avatar, **{field: change(getattr(avatar, field))})
 
 
-def test_a_vertex_of_very_many_faces():
+def test_a_vertex_of_very_many_faces(make):
     fan = np.stack([np.zeros(2000, np.int32), np.arange(1, 2001), np.arange(2, 2002)], axis=1).astype(np.int32)
     around = np.linspace(0, 6, 2001)
     rim = np.stack([np.cos(around), np.sin(around), 0 * around], axis=1)
@@ -201,7 +141,7 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
-def test_what_is_written_is_read(tmp_path, degree):
+def test_what_is_written_is_read(tmp_path, degree, make):
     avatar = make(degree, colours_outside=degree > 0, with_mesh_scaling=degree != 2, xyz_as_uvd=degree != 1)
     folder = write_splatting_avatar(avatar, tmp_path)
     same(read_splatting_avatar(folder), avatar)
@@ -213,7 +153,7 @@ def test_what_is_written_is_read(tmp_path, degree):
 
 
 @pytest.fixture
-def written(tmp_path):
+def written(tmp_path, make):
     return write_splatting_avatar(make(), tmp_path)
 
 
@@ -229,7 +169,7 @@ def test_the_embedding_wins_and_may_leave_rotations_out(written):
     np.testing.assert_array_equal(read_splatting_avatar(written).rotations_wxyz, cloud.rotations_wxyz)
 
 
-def test_the_older_embedding(written):
+def test_the_older_embedding(written, make):
     def older(table):
         table["mesh_fn"], table["_sample_bary"] = table.pop("cano_mesh"), table.pop("sample_bary")
 
@@ -238,7 +178,7 @@ def test_the_older_embedding(written):
     same(read_splatting_avatar(written), make())
 
 
-def test_ply_in_other_forms(written):
+def test_ply_in_other_forms(written, make):
     path = written / "point_cloud.ply"
     columns = read_ply_vertices(path)
     write_ply_vertices(path, dict(reversed(columns.items())) | {"extra": columns["x"]})
@@ -427,7 +367,7 @@ def test_config_defaults_comments_and_overrides(tmp_path):
         read_config(two)
 
 
-def test_where_nothing_can_be_written(tmp_path):
+def test_where_nothing_can_be_written(tmp_path, make):
     (tmp_path / "point_cloud").write_text("in the way")
     with pytest.raises(MarotteError, match="cannot write"):
         write_splatting_avatar(make(), tmp_path)

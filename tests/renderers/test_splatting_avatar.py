@@ -217,3 +217,30 @@ def test_bytes():
     clear = np.empty((1, 2, 4), np.uint8)
     to_pixels(np.zeros((1, 2, 3), np.float32) + 0.25, np.array([[0.5, 1]], np.float32), Background(), clear)
     assert clear.tolist() == [[[128, 128, 128, 128], [0, 0, 0, 0]]]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (31, 37), (64, 64)])
+def test_bytes_are_those_of_the_formula(size):
+    # Number by number and in float32, whose roundings are the same: not one byte may differ.
+    rng = np.random.default_rng(0)
+    colour = rng.uniform(-0.3, 1.3, (*size, 3)).astype(np.float32)
+    some = colour.reshape(-1)[::5]
+    some[:] = rng.choice(np.float32([0, 1, 0.5, 0.5 / 255, 254.5 / 255, 1e30, -1e30]), len(some))
+    through = rng.choice(np.float32([0, 0.25, 0.7, 1]), size)
+    image = rng.integers(0, 256, (*size, 3)).astype(np.uint8)
+    ground = np.array((0.1, 0.2, 0.3), np.float32)
+
+    def in_bytes(values):
+        return np.floor(np.clip(values, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+
+    alpha = 1 - through[..., None]
+    over = np.divide(1, alpha, out=np.zeros_like(alpha), where=alpha > 0)
+    straight = np.concatenate([colour * over, alpha], axis=-1)
+    for background, expected in (
+        (Background(colour=(0.1, 0.2, 0.3)), colour + through[..., None] * ground),
+        (Background(image=image), colour + through[..., None] * (image / np.float32(255))),
+        (Background(transparent=True), straight),
+    ):
+        out = np.empty((*size, 4 if background.transparent else 3), np.uint8)
+        to_pixels(colour, through, background, out)
+        np.testing.assert_array_equal(out, in_bytes(expected))
