@@ -12,15 +12,26 @@ BITS = 24
 SQUARE = 8  # pixels
 
 
+def counter(width: int, height: int, tick: int) -> np.ndarray | None:
+    """Return the squares [8, n, 3] uint8 for a picture of this size, None where it is too small for them."""
+    if width < SQUARE * (BITS + 3) or height < SQUARE:
+        return None
+    value = tick * 1000 // TICK_RATE % (1 << BITS)
+    row = np.frombuffer((1 | value << 2 | value.bit_count() % 2 << BITS + 2).to_bytes(4, "little"), np.uint8)
+    bits = np.unpackbits(row, bitorder="little")[: BITS + 3]
+    squares = np.empty((SQUARE, BITS + 3, SQUARE, 3), np.uint8)
+    squares[:] = (255 * bits)[None, :, None, None]
+    return squares.reshape(SQUARE, -1, 3)
+
+
 def draw_counter(pixels: np.ndarray, tick: int) -> np.ndarray:
     """Return a picture [h, w, 3] uint8 with the squares in it; unchanged where it is too small for them."""
-    value = tick * 1000 // TICK_RATE % (1 << BITS)
-    bits = [1, 0, *(value >> bit & 1 for bit in range(BITS)), value.bit_count() % 2]
-    if pixels.shape[1] < SQUARE * len(bits) or pixels.shape[0] < SQUARE:
+    height, width = pixels.shape[:2]
+    squares = counter(width, height, tick)
+    if squares is None:
         return pixels
     out = pixels.copy()
-    row = np.repeat(np.array(bits, np.uint8) * 255, SQUARE)
-    out[:SQUARE, : len(row)] = row[:, None]
+    out[:SQUARE, : squares.shape[1]] = squares
     return out
 
 

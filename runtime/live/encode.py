@@ -11,6 +11,7 @@ import numpy as np
 
 from marotte.errors import MarotteError
 from marotte.runtime.clock import TICK_RATE
+from marotte.runtime.compiled import prepare
 
 # Seconds between key frames that nobody asked for.
 _KEY_EVERY_S = 2.0
@@ -56,33 +57,40 @@ class H264Encoder:
             "forced-idr": "1",
             "x264-params": "repeat-headers=1:annexb=1:colorprim=bt709:transfer=bt709:colormatrix=bt709:range=tv",
         }
+        prepare()
+        from marotte.runtime.live.planes import fill_planes
+
+        self._fill = fill_planes
         self._codec: av.VideoCodecContext | None = codec
-        self._reformat: av.video.reformatter.VideoReformatter | None = av.video.reformatter.VideoReformatter()
+        # One for all pictures: without look-ahead libx264 copies what it is given before it returns.
+        frame = av.VideoFrame(self.width, self.height, "yuv420p")
+        frame.time_base = codec.time_base
+        self._frame: av.VideoFrame | None = frame
+        luma, blue, red = (
+            np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size) for plane in frame.planes
+        )
+        self._planes = luma, blue, red
+        self._types = av.video.frame.PictureType.NONE, av.video.frame.PictureType.I
 
-    def encode(self, pixels: np.ndarray, tick: int, *, key: bool = False) -> list[EncodedPicture]:
-        """Return the packets, one as a rule, of a picture [h, w, 3] uint8 that starts at `tick`."""
-        import av
-        from av.video.reformatter import ColorRange, Colorspace
+    def encode(
+        self, pixels: np.ndarray, tick: int, *, key: bool = False, corner: np.ndarray | None = None
+    ) -> list[EncodedPicture]:
+        """Return the packets, one as a rule, of a picture [h, w, 3] uint8 that starts at `tick`.
 
-        if self._codec is None or self._reformat is None:
+        corner: a picture of even size that lies over its top left.
+        """
+        if self._codec is None or self._frame is None:
             raise MarotteError("the encoder is closed")
         height, width = pixels.shape[:2]
         if (width, height) != (self.width, self.height):
             pixels = np.pad(pixels, ((0, self.height - height), (0, self.width - width), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
-        frame = self._reformat.reformat(
-            frame,
-            format="yuv420p",
-            src_colorspace=Colorspace.ITU709,
-            dst_colorspace=Colorspace.ITU709,
-            src_color_range=ColorRange.JPEG,
-            dst_color_range=ColorRange.MPEG,
-            threads=1,
-        )
-        frame.pts, frame.time_base = tick, Fraction(1, TICK_RATE)
-        frame.pict_type = av.video.frame.PictureType.I if key else av.video.frame.PictureType.NONE
-        return [EncodedPicture(bytes(p), int(p.pts or 0), bool(p.is_keyframe)) for p in self._codec.encode(frame)]
+        self._fill(pixels, self._planes)
+        if corner is not None:
+            self._fill(corner, self._planes)
+        self._frame.pts, self._frame.pict_type = tick, self._types[key]
+        packets = self._codec.encode(self._frame)
+        return [EncodedPicture(bytes(p), int(p.pts or 0), bool(p.is_keyframe)) for p in packets]
 
     def close(self) -> None:
         """Give its memory and threads back."""
-        self._codec = self._reformat = None
+        self._codec = self._frame = None

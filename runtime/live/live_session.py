@@ -6,7 +6,7 @@ worked on. A session can stand beside another: it has the other's speech and clo
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,8 +18,8 @@ from marotte.runtime.bridge import MotionOptions
 from marotte.runtime.clock import TICK_RATE, frame_tick
 from marotte.runtime.contracts import Driver, Renderer, RenderOptions, RenderStream
 from marotte.runtime.idle import IdleOptions
-from marotte.runtime.live.counter import draw_counter
-from marotte.runtime.live.encode import H264Encoder
+from marotte.runtime.live.counter import counter, draw_counter
+from marotte.runtime.live.encode import EncodedPicture, H264Encoder
 from marotte.runtime.live.face import Face
 from marotte.runtime.live.limits import Limits
 from marotte.runtime.live.metrics import Metrics
@@ -277,17 +277,18 @@ class LiveSession:
         if drawn.shot.generation < self.speaker.generation:
             self.metrics.count("dropped_interrupted")
             return True
-        tick, pixels = int(drawn.shot.drive.ticks[0]), drawn.pixels
-        if self.settings.counter:
-            pixels = draw_counter(pixels, tick)
-        packets = []
-        if any(viewer.kind == "h264" for viewer in viewers):
+        tick, pixels, kinds = int(drawn.shot.drive.ticks[0]), drawn.pixels, {viewer.kind for viewer in viewers}
+        made: dict[str, Sequence[EncodedPicture | Picture]] = {}
+        if "pixels" in kinds:
+            made["pixels"] = [Picture(tick, draw_counter(pixels, tick) if self.settings.counter else pixels)]
+        if "h264" in kinds:
             if self.encoder is None:
                 self.encoder = H264Encoder(*self.size, self.fps, self.settings.bitrate)
             key = any(viewer.wants_key for viewer in viewers)
             for viewer in viewers:
                 viewer.wants_key = False
-            packets = self.encoder.encode(pixels, tick, key=key)
+            squares = counter(*self.size, tick) if self.settings.counter else None
+            made["h264"] = self.encoder.encode(pixels, tick, key=key, corner=squares)
         now = self.clock.now()
         self.metrics.delay("encode", now - drawn.at)
         if self._sent_at is not None:
@@ -296,9 +297,10 @@ class LiveSession:
         if drawn.shot.speech:
             self.metrics.delay("total", now - drawn.shot.born)
         self.metrics.count("frames")
+        dated = {kind: [replace(each, made=now) for each in pictures] for kind, pictures in made.items()}
         for viewer in viewers:
-            for packet in packets if viewer.kind == "h264" else [Picture(tick, pixels)]:
-                viewer.see(replace(packet, made=now))
+            for picture in dated[viewer.kind]:
+                viewer.see(picture)
         return True
 
     def close(self, reason: str = "closed") -> None:

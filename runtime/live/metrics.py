@@ -27,12 +27,12 @@ STAGES = {
 
 
 class Delays:
-    """One stage's delays in seconds."""
+    """One stage's delays in seconds. recent: how many of the newest the percentiles are of."""
 
-    def __init__(self) -> None:
+    def __init__(self, recent: int) -> None:
         self._counts = [0] * (len(_BUCKETS) + 1)
         self._sum = 0.0
-        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._recent: deque[float] = deque(maxlen=recent)
 
     def add(self, seconds: float) -> None:
         """Count one."""
@@ -62,12 +62,13 @@ class Delays:
 
 
 class Metrics:
-    """What is counted, from any thread; one for a session, one for the whole server that all sessions add to."""
+    """What is counted, from any thread; one for a session, one for the whole server that all sessions add to, which
+    has no percentiles: nobody asks for them."""
 
     def __init__(self, whole: "Metrics | None" = None) -> None:
         self._whole = whole
         self._lock = threading.Lock()
-        self._delays = {stage: Delays() for stage in STAGES}
+        self._delays = {stage: Delays(_RECENT if whole else 0) for stage in STAGES}
         self._counts: Counter[str] = Counter()
         self._levels: dict[str, dict[Labels, float]] = {}
 

@@ -32,8 +32,8 @@ from marotte.runtime.live.turn import drive_turns
 from marotte.runtime.registry import create
 
 _LOG = logging.getLogger("marotte.live")
-# The longest that pacing sleeps: a new session waits no longer for its first frame.
-_NAP_S = 0.005
+# The longest that pacing sleeps, unless a session is opened.
+_NAP_S = 0.1
 # What admission leaves free.
 SHARE = 0.85
 # How long a measurement that refuses a session counts.
@@ -69,7 +69,7 @@ class Studio:
         self._opening, self._making = threading.Lock(), threading.Lock()
         self._sessions: tuple[LiveSession, ...] = ()
         self._names = 0
-        self._wakes = {thread: threading.Event() for thread in THREADS}
+        self._wakes = {thread: threading.Event() for thread in ("pace", *THREADS)}
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._swept = self.clock.now()
@@ -140,6 +140,7 @@ class Studio:
             session.cost = cost
             with self._lock:
                 self._sessions = (*self._sessions, session)
+            self._wakes["pace"].set()
             self.metrics.count("sessions")
             if beside:
                 try:
@@ -294,9 +295,10 @@ class Studio:
         return work
 
     def _pace_forever(self) -> None:
+        wake = self._wakes["pace"]
         while not self._stopping.is_set():
-            soonest = self._pace()
-            time.sleep(min(max(soonest - self.clock.now(), 0.0005), _NAP_S))
+            wake.clear()
+            wake.wait(max(self._pace() - self.clock.now(), 0.0005))
 
     def _guard(self, session: LiveSession, work: Callable[[], Any]) -> Any:
         """Do work for one session; what it raises ends that session only."""

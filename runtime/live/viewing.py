@@ -37,11 +37,16 @@ class Picture:
 class Viewer:
     """One reader of a session's sound and pictures. kind: `h264` for packets, `pixels` for pictures.
 
-    notify: called, on any thread and at once, when something new is there.
+    notify: called, on any thread and at once, when something new is there; heard: instead, where that is sound.
     """
 
-    def __init__(self, kind: Literal["h264", "pixels"] = "h264", notify: Callable[[], None] = lambda: None) -> None:
-        self.kind, self._notify = kind, notify
+    def __init__(
+        self,
+        kind: Literal["h264", "pixels"] = "h264",
+        notify: Callable[[], None] = lambda: None,
+        heard: Callable[[], None] | None = None,
+    ) -> None:
+        self.kind, self._seen, self._heard = kind, notify, heard or notify
         self.dropped_sound = self.dropped_pictures = 0
         self.wants_key = True
         self._lock = threading.Lock()
@@ -58,7 +63,7 @@ class Viewer:
             while self._samples > _MOST_SOUND_S * TICK_RATE and len(self._sound) > 1:
                 self._samples -= len(self._sound.popleft().pcm)
                 self.dropped_sound += 1
-        self._notify()
+        self._heard()
 
     def see(self, picture: EncodedPicture | Picture) -> None:
         """Give it a picture."""
@@ -78,7 +83,7 @@ class Viewer:
                     self._pictures.append(newest)
                 else:
                     self._lost = self.wants_key = True
-        self._notify()
+        self._seen()
 
     def sound(self) -> list[Sound]:
         """Take all the sound that waits."""

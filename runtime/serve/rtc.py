@@ -1,6 +1,7 @@
 """WebRTC: a browser's offer answered with a session's sound and picture, and its microphone taken.
 
-H.264 where the browser has it: our own packets, which aiortc sends as they are. Else VP8, which aiortc encodes.
+H.264 and Opus where the browser has them: our own packets, which aiortc sends as they are. Else VP8, and other sound,
+which aiortc encodes.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from marotte.runtime.live.viewing import Picture, Viewer
 from marotte.runtime.serve.answers import Refused
 from marotte.runtime.serve.config import IceServer
 from marotte.runtime.serve.rooms import Room
-from marotte.runtime.serve.rtc_tracks import PictureTrack, SoundTrack
+from marotte.runtime.serve.rtc_tracks import OpusVoice, PictureTrack, SoundTrack
 
 _LOG = logging.getLogger("marotte.live")
 OFFER_BYTES = 1 << 17
@@ -44,8 +45,9 @@ class Peer:
         self._room, self._session = room, room.session
         servers = [RTCIceServer(server.url, server.user, server.password) for server in ice_servers]
         self._connection = RTCPeerConnection(RTCConfiguration(iceServers=servers))
-        self._bell = Bell()
-        self._viewer = Viewer("h264", self._bell.ring)
+        self._picture_bell, self._sound_bell = Bell(), Bell()
+        self._viewer = Viewer("h264", self._picture_bell.ring, self._sound_bell.ring)
+        self._sound = SoundTrack(self._viewer, self._sound_bell, self._session.clock.now, self._session.time_of)
         self._watching = False
         self._closing = False
         self._hearing: asyncio.Task[None] | None = None
@@ -77,6 +79,8 @@ class Peer:
             await self._connection.setLocalDescription(await self._connection.createAnswer())
             made = self._connection.localDescription
             codec = codec_of(made.sdp)
+            if codec_of(made.sdp, "audio") == "opus":
+                self._sound.voice = OpusVoice()
         except (MarotteError, asyncio.CancelledError):
             raise
         except Exception as error:
@@ -99,7 +103,8 @@ class Peer:
         for sender in self._connection.getSenders():
             if sender.track is not None:
                 sender.track.stop()
-        self._bell.ring()
+        for bell in (self._picture_bell, self._sound_bell):
+            bell.ring()
         try:
             await asyncio.wait_for(self._connection.close(), self._room.limits.close_s)
         except Exception as error:  # one that was only half made has nothing to close
@@ -111,11 +116,9 @@ class Peer:
 
     def _offer_tracks(self, kinds: set[str]) -> None:
         if "audio" in kinds:
-            self._connection.addTrack(
-                SoundTrack(self._viewer, self._bell, self._session.clock.now, self._session.time_of)
-            )
+            self._connection.addTrack(self._sound)
         if "video" in kinds:
-            self._connection.addTrack(PictureTrack(self._viewer, self._bell, self._sent))
+            self._connection.addTrack(PictureTrack(self._viewer, self._picture_bell, self._sent))
             codecs = RTCRtpSender.getCapabilities("video").codecs
             ours = [codec for codec in codecs if codec.mimeType == "video/H264"]
             video = next(t for t in self._transceivers() if t.kind == "video")
@@ -182,10 +185,10 @@ class Peer:
         self._session.metrics.delay("send", self._session.clock.now() - picture.made)
 
 
-def codec_of(sdp: str) -> str | None:
-    """Return the name of the codec that an answer has first for its picture, None without a picture."""
+def codec_of(sdp: str, of: str = "video") -> str | None:
+    """Return the name of the codec that an answer has first for its `video` or `audio`, None without that."""
     for kind, port, rest in re.findall(r"^m=(audio|video) (\d+) \S+ (.*?)\r?$", sdp, re.MULTILINE):
-        if kind == "video" and port != "0":
+        if kind == of and port != "0":
             named = re.search(rf"^a=rtpmap:{rest.split()[0]} ([^/]+)/", sdp, re.MULTILINE)
             return named.group(1) if named else None
     return None

@@ -80,6 +80,8 @@ class Listening:
         config = self.config
         settings = with_variant(replace(config.session, fps=config.fps or config.session.fps), config, config.variant)
         self.studio.warm_up(settings)
+        with contextlib.suppress(ImportError):  # whoever offers WebRTC without it is told
+            import marotte.runtime.serve.rtc  # noqa: F401 - the loop would stand still for it at the first offer
         return config.with_rate(best_rate(self.studio.cost(settings)))
 
     def _protocol(self) -> asyncio.BaseProtocol:

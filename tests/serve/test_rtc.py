@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpSender, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamTrack
-from av import AudioFrame
+from av import AudioFrame, CodecContext
 
 from marotte.runtime.clock import TICK_RATE
 from marotte.runtime.live.viewing import Sound
 from marotte.runtime.serve.rtc import codec_of
-from marotte.runtime.serve.rtc_tracks import PIECE, Cutter, SoundTrack
+from marotte.runtime.serve.rtc_tracks import PIECE, Cutter, OpusVoice, SoundTrack
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -99,7 +99,7 @@ async def speak_tone(control, hertz, seconds):
 
 
 @pytest.mark.parametrize("codec", ["H264", "VP8"])
-def test_a_browser_sees_and_hears(serving, tools, codec):
+def test_a_browser_sees_and_hears(serving, tools, all_sound, codec):
     async def work(client):
         session = await client.open(size=96)
         browser = Browser(codec)
@@ -131,7 +131,7 @@ def test_a_request_for_a_key_frame_reaches_the_encoder(serving, tools):
         await tools.until(lambda: len(browser.pictures) > 3)
         keys, encoder = [], client.rooms.get(session["id"]).session.encoder
         encode = encoder.encode
-        encoder.encode = lambda pixels, tick, *, key: keys.append(key) or encode(pixels, tick, key=key)
+        encoder.encode = lambda pixels, tick, *, key, corner: keys.append(key) or encode(pixels, tick, key=key)
         # What a browser does that lost a picture; aiortc does it where packets of one are missing.
         (receiver,) = [each for each in browser.connection.getReceivers() if each.track.kind == "video"]
         (ssrc,) = [s.ssrc for s in (await receiver.getStats()).values() if s.type == "inbound-rtp"]
@@ -159,9 +159,8 @@ def test_the_microphone_speaks_while_it_is_on(serving, tools):
             await control.send_json({"type": "interrupt"})
             assert not (await tools.heard(control, "microphone"))["on"]
             assert (await tools.heard(control, "finished"))["position_s"] > 0.3
-            before = len(loud(browser))
-            await asyncio.sleep(0.6)
-            assert len(loud(browser)) < before + 24000
+            # What was on its way still comes, then it is silent.
+            await tools.until(lambda: np.abs(np.concatenate(browser.sound[-25:])).max() < 1500)
         await browser.close()
 
     serving(work)
@@ -200,17 +199,43 @@ def test_offers_that_are_none(serving):
 def test_what_does_not_connect_in_time_is_given_up(serving, tools):
     async def work(client):
         session = await client.open()
-        browser = Browser()
+        room, browser, viewers = client.rooms.get(session["id"]), Browser(), []
+        client.limit(room, connect_s=0.2)
+        leave = room.exit
+        room.exit = lambda key: viewers.append(room.about()["viewers"]) or leave(key)
         await browser.connection.setLocalDescription(await browser.connection.createOffer())
         offer = {"type": "offer", "sdp": browser.connection.localDescription.sdp}
-        async with client.http.post(session["urls"]["offer"], json=offer) as response:
-            assert response.status == 200
-        room = client.rooms.get(session["id"])
-        assert room.about()["viewers"] == 1
+        async with client.http.post(session["urls"]["offer"], json=offer):
+            pass  # it may be given up before it is answered
         await browser.close()
-        await tools.until(lambda: room.about()["viewers"] == 0)
+        await tools.until(lambda: viewers and room.about()["viewers"] == 0)
+        assert viewers == [1]
 
-    serving(work, limits={"connect_s": 1})
+    serving(work)
+
+
+def test_sound_that_is_not_opus_is_heard_as_well(serving, tools):
+    async def work(client):
+        session = await client.open(size=96)
+        browser = Browser()
+        codecs = RTCRtpSender.getCapabilities("audio").codecs
+        sound = next(each for each in browser.connection.getTransceivers() if each.kind == "audio")
+        sound.setCodecPreferences([each for each in codecs if each.mimeType == "audio/PCMU"])
+        await browser.connect(client, session)
+        await tools.until(lambda: browser.sound)
+        await browser.close()
+
+    serving(work)
+
+
+def test_opus_carries_the_ticks_of_its_pieces():
+    voice, decoder = OpusVoice(), CodecContext.create("libopus", "r")
+    tone = (9000 * np.sin(2 * np.pi * 600 * np.arange(50 * PIECE) / TICK_RATE)).astype(np.int16).reshape(50, PIECE)
+    ticks = [PIECE * (n if n < 20 else n + 7) + 11 for n in range(50)]  # with a gap, which is none to the encoder
+    packets = [voice.packet(Sound(tick, pcm)) for tick, pcm in zip(ticks, tone, strict=True)]
+    assert [packet.pts for packet in packets] == ticks
+    heard = np.concatenate([frame.to_ndarray()[0] for packet in packets for frame in decoder.decode(packet)])
+    assert abs(pitch(heard.reshape(-1, 2)[PIECE:, 0]) - 600) < 8
 
 
 def test_sound_is_cut_on_its_own_ticks():
@@ -236,7 +261,7 @@ def test_sound_is_cut_on_its_own_ticks():
 
 def test_the_codec_of_an_answer():
     media = "m=audio 9 X 111\r\na=rtpmap:111 opus/48000/2\r\nm=video 9 X 98 97\r\na=rtpmap:97 VP8/90000\r\n"
-    assert codec_of(media + "a=rtpmap:98 H264/90000\r\n") == "H264"
+    assert codec_of(media + "a=rtpmap:98 H264/90000\r\n") == "H264" and codec_of(media, "audio") == "opus"
     assert codec_of("m=audio 9 X 111\r\n") is None and codec_of("m=video 0 X 98\r\n") is None
 
 

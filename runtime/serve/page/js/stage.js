@@ -4,6 +4,7 @@
  */
 
 const FADE_MS = 400;
+const ADVANCE_MS = 200;
 const WORDS = {
   connecting: "Connecting",
   ready: "Ready",
@@ -43,7 +44,7 @@ export class Stage {
       sound.setMuted(false);
     });
     setTimeout(() => this.#tell(), 300);
-    setInterval(() => this.#advance(), 100);
+    setInterval(() => this.#advance(), ADVANCE_MS);
   }
 
   /** @param {string} text over the picture; empty for none */
@@ -92,7 +93,8 @@ export class Stage {
 
   #advance() {
     const now = this.position;
-    this.#progress.hidden = !now?.seconds;
+    // What is set anew counts as a change of the page, also where it is the same.
+    if (this.#progress.hidden === Boolean(now?.seconds)) this.#progress.hidden = !now?.seconds;
     if (now?.seconds) this.#progress.value = now.position / now.seconds;
   }
 

@@ -14,6 +14,8 @@ const LOST_MS = 3000;
 // far at most.
 const PAIR_MS = 400;
 const MOST_BUFFER_MS = 400;
+// How long after it was asked for last the pictures' arrival is followed.
+const ASKED_MS = 3000;
 const RTP_WRAP = 2 ** 32;
 const RTP_MS = 90;
 // What the server keeps sound for, to send it evenly, and the sound card's buffer: neither shows in the sound's statistics.
@@ -22,7 +24,9 @@ const UNSEEN_MS = 40;
 /** @implements {import("./transport.js").Transport} */
 export class WebRtcTransport {
   kind = /** @type {const} */ ("webrtc");
-  #shown = 0;
+  #seen = 0; // pictures of which the browser has told
+  #asked = -Infinity; // when somebody wanted to know when pictures arrive
+  #watching = false;
   #closed = false;
   #waited = [0, 0]; // seconds that samples have waited, and how many, when looked at last
   #abort = new AbortController();
@@ -102,8 +106,20 @@ export class WebRtcTransport {
     };
   }
 
-  /** Unknown in browsers that do not say when a picture came, or of what RTP time it is. */
+  /** Pictures shown. */
+  get #shown() {
+    if (this.context.measure) return this.#seen;
+    const { totalVideoFrames, droppedVideoFrames } = this.element.getVideoPlaybackQuality();
+    return totalVideoFrames - droppedVideoFrames;
+  }
+
+  /** Unknown in browsers that do not say when a picture came, or of what RTP time it is; and when nobody asked lately. */
   get arrival() {
+    this.#asked = performance.now();
+    if (!this.#watching && this.#seen) {
+      [this.#rtp, this.#time, this.#least] = [null, 0, Infinity];
+      this.#watch();
+    }
     return this.#rtp === null ? null : this.#time + this.#least;
   }
 
@@ -130,14 +146,18 @@ export class WebRtcTransport {
     });
   };
 
+  /** Follow the pictures: to the first, and on where somebody wants to know. Each that the browser tells of is a round
+   * of the page's main thread, which costs it more than showing it. */
   #watch() {
+    this.#watching = true;
     const next = (now, frame) => {
       if (this.#closed) return;
-      this.#shown += 1;
+      this.#seen += 1;
       this.#date(frame);
-      if (this.#shown === 1) this.context.onFirst();
+      if (this.#seen === 1) this.context.onFirst();
       this.context.measure?.picture(this.element, Math.max(now, frame.expectedDisplayTime));
-      this.element.requestVideoFrameCallback(next);
+      this.#watching = Boolean(this.context.measure) || performance.now() - this.#asked < ASKED_MS;
+      if (this.#watching) this.element.requestVideoFrameCallback(next);
     };
     this.element.requestVideoFrameCallback(next);
   }
