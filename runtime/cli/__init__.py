@@ -20,7 +20,9 @@ def run(argv: Sequence[str]) -> int:
     warnings.simplefilter("always", MarotteWarning)
     try:
         _parser().parse_args(argv, arguments)
-        return arguments.run(arguments) or 0
+        code: int = arguments.run(arguments) or 0
+        sys.stdout.flush()  # a pipe that closed is noticed here, and not by the interpreter's end
+        return code
     except (Stopped, Exception) as error:
         # Stopped inside compiled code, numba raises a SystemError of its own.
         if stop.code:

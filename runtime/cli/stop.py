@@ -44,9 +44,13 @@ class Stop:
             raise Stopped
 
     def _dropped(self, what: Any) -> None:
-        """Ask again a moment later where nobody got the exception, as in a callback from LLVM."""
+        """Ask again a moment later where nobody got the exception, as in a callback from LLVM.
+
+        What an object says that the stop left half made, as llvmlite's do, is nobody's concern.
+        """
         if what.exc_type is not Stopped:
-            sys.__unraisablehook__(what)
+            if not self.code:
+                sys.__unraisablehook__(what)
             return
         self._raised = -math.inf
         again = threading.Timer(_AGAIN, os.kill, [os.getpid(), signal.SIGINT])

@@ -20,9 +20,15 @@ DEMO = Path(__file__).parents[2] / "demos" / "speech.wav"
 # Forks, for each command that it is sent, a process that runs it as `python -m marotte` does, but has most modules
 # already. Answers with the exit code.
 STARTER = """
-import gc, json, os, runpy, signal, sys
+import gc, json, os, pkgutil, runpy, signal, sys
+from importlib import import_module
+import PIL.Image, array_api_compat.numpy, imageio_ffmpeg, numba, soundfile, tqdm
 import marotte.drivers.acoustic, marotte.drivers.viseme, marotte.renderers.mesh, marotte.renderers.splatting_avatar
-import marotte.runtime.cli.render, marotte.runtime.offline, numba
+import marotte.runtime.cli, marotte.runtime.offline
+import marotte.runtime.video.ffmpeg_sink, marotte.runtime.video.png_sink, marotte.runtime.video.probe
+
+for command in pkgutil.iter_modules(marotte.runtime.cli.__path__, "marotte.runtime.cli."):
+    import_module(command.name)
 
 numba.njit(lambda x: x)(1)  # what the first function is compiled or loaded with
 gc.freeze()
@@ -39,6 +45,7 @@ signal.alarm(given["limit"])
 os.chdir(given["folder"])
 os.environ.clear()
 os.environ.update(given["environment"])
+sys.path[1:1] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
 for number, path in enumerate((os.devnull, given["out"], given["err"])):
     opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     os.dup2(opened, number)
@@ -80,10 +87,10 @@ class Starter:
             [sys.executable, "-c", STARTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, folder: Path, arguments: tuple[object, ...]) -> Result:
+    def run(self, folder: Path, arguments: tuple[object, ...], environment: dict[str, str]) -> Result:
         assert self.process.stdin and self.process.stdout
         given = {"folder": folder, "out": self.out, "err": self.err, "arguments": arguments, "limit": LIMIT}
-        print(json.dumps(given | {"environment": {**os.environ}}, default=str), file=self.process.stdin, flush=True)
+        print(json.dumps(given | {"environment": environment}, default=str), file=self.process.stdin, flush=True)
         code = int(self.process.stdout.readline())
         return Result(code, self.out.read_text(), self.err.read_text())
 
@@ -107,8 +114,8 @@ class Desk:
         return [sys.executable, "-m", "marotte", *map(str, arguments)]
 
     def run(self, *arguments: object, **environment: str) -> Result:
-        if not environment and arguments[:1] in self.starter.seen:
-            return self.starter.run(self.folder, arguments)
+        if arguments[:1] in self.starter.seen:
+            return self.starter.run(self.folder, arguments, {**os.environ, **environment})
         self.starter.seen.add(arguments[:1])
         done = subprocess.run(
             self.command(*arguments),

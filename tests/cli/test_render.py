@@ -17,6 +17,7 @@ import marotte
 from marotte.runtime.arkit import SLOT
 from marotte.runtime.audio.resample import mono_blocks
 from marotte.runtime.audio.source import open_audio
+from marotte.runtime.cli import run
 from marotte.runtime.motion import Motion
 from marotte.runtime.motion_files import read_motion, save_motion
 from marotte.runtime.testing import speech_like
@@ -190,10 +191,11 @@ def test_jaw_pitch_leaves_opening_only(desk):
     assert not np.array_equal(frames["full"], frames["straight"])
 
 
-def test_info(desk):
+def test_info(desk, monkeypatch, capsys):
     result = desk.run("info")
     assert (result.code, result.err) == (0, "")
-    facts = json.loads(desk.run("info", "--json").out)
+    assert run(["info", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
     for section, rows in facts.items():
         assert f"{section}\n" in result.out
         for name, value in rows.items():
@@ -204,15 +206,25 @@ def test_info(desk):
     cuda = facts["devices"]["cuda"]
     if "torch is not installed" in cuda:
         assert facts["libraries"]["torch"].startswith("not installed")
-    hidden = desk.run("info", IMAGEIO_FFMPEG_EXE="/nowhere/ffmpeg")
-    assert hidden.code == 0 and "not available: " in hidden.out and "/nowhere/ffmpeg" in hidden.out
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/nowhere/ffmpeg")
+    assert run(["info"]) == 0
+    hidden = capsys.readouterr().out
+    assert "not available: " in hidden and "/nowhere/ffmpeg" in hidden
 
 
-def test_info_into_a_pipe_that_closes(desk):
-    """As `marotte info | head -c 1` does."""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_pipe_that_closes(desk, unbuffered):
+    """As `marotte avatars list | head -c 1` does; what is buffered meets the closed pipe last."""
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(desk.command("info"), stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+    done = subprocess.run(
+        desk.command("avatars", "list"),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        timeout=60,
+        check=False,
+    )
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, b"")
 

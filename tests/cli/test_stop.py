@@ -68,6 +68,24 @@ def test_commands_in_a_shells_background_keep_ignoring_ctrl_c():
     assert done.stdout == "going on 0\n", done.stderr
 
 
+def test_what_a_stop_leaves_half_made_is_not_spoken_of():
+    program = """
+class Half:
+    def __del__(self):
+        del self.never_set
+
+Half()
+print("stopped", file=sys.stderr)
+try:
+    ask(signal.SIGINT)
+except KeyboardInterrupt:
+    Half()
+"""
+    done = subprocess.run([sys.executable, "-c", HEAD + program], capture_output=True, text=True, timeout=30)
+    before, after = done.stderr.split("stopped\n")
+    assert "AttributeError" in before and not after
+
+
 def test_the_writer_survives_an_interrupt_anywhere():
     """Its threads must not wait for each other for ever, wherever in it the exception comes up."""
     program = """
