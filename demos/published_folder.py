@@ -172,7 +172,8 @@ def write_flame(path: Path, model: FlameModel, mesh: Mesh, seed: int) -> None:
         "bs_style": "lbs",
         "bs_type": "lrotmin",
     }
-    path.write_bytes(pickle.dumps(content, protocol=2))
+    # FLAME's are of protocol 2, which Python 2 wrote bytes in as they are: Python 3 does from protocol 3 on.
+    path.write_bytes(pickle.dumps(content, protocol=3))
 
 
 def write_landmarks(path: Path, model: FlameModel, mesh: Mesh) -> None:

@@ -39,7 +39,8 @@ def thin(vertices: np.ndarray, faces: np.ndarray, count: int) -> Thinned:
         return {other for number in around[vertex] for other in corners[number]} - {vertex}
 
     def length(a: int, b: int) -> float:
-        return sum((x - y) ** 2 for x, y in zip(points[a], points[b], strict=True))
+        (ax, ay, az), (bx, by, bz) = points[a], points[b]
+        return (ax - bx) ** 2 + (ay - by) ** 2 + (az - bz) ** 2
 
     def joinable(a: int, b: int) -> bool:
         shared = around[a] & around[b]
@@ -87,13 +88,17 @@ def thin(vertices: np.ndarray, faces: np.ndarray, count: int) -> Thinned:
 def _upright(points: list[list[float]], face: tuple[int, ...], old: int, new: int) -> bool:
     before = _normal(*(points[vertex] for vertex in face))
     after = _normal(*(points[new if vertex == old else vertex] for vertex in face))
-    size = (sum(x * x for x in before) * sum(x * x for x in after)) ** 0.5
-    return sum(x * y for x, y in zip(before, after, strict=True)) > _LEAST_TURN * size
+    return _dot(before, after) > _LEAST_TURN * (_dot(before, before) * _dot(after, after)) ** 0.5
+
+
+def _dot(a: tuple[float, float, float], b: tuple[float, float, float]) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def _normal(a: list[float], b: list[float], c: list[float]) -> tuple[float, float, float]:
-    u, v = [y - x for x, y in zip(a, b, strict=True)], [y - x for x, y in zip(a, c, strict=True)]
-    return u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0]
+    ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+    vx, vy, vz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+    return uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
 
 
 def _roots(onto: list[int]) -> np.ndarray:

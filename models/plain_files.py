@@ -70,8 +70,11 @@ def write_whole(path: Path, data: bytes) -> None:
         part.write_bytes(data)
 
 
-def packed_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return an npz whose bytes depend on the arrays alone: entries in order of their names, one time stamp for all."""
+def packed_npz(arrays: Mapping[str, np.ndarray], level: int = 9) -> bytes:
+    """Return an npz whose bytes depend on the arrays alone: entries in order of their names, one time stamp for all.
+
+    level: of the compression, 0 to 9.
+    """
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(arrays):
@@ -80,5 +83,5 @@ def packed_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
             info = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = 0o644 << 16
-            archive.writestr(info, entry.getvalue(), compresslevel=9)
+            archive.writestr(info, entry.getvalue(), compresslevel=level)
     return stream.getvalue()

@@ -163,20 +163,22 @@ def read_obj(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
     noted: dict[str, int] = {}
     text = read_bytes(path).removeprefix(codecs.BOM_UTF8).decode("latin-1")
     for number, line in enumerate(text.split("\n"), start=1):
-        words = line.split()
-        if note := _NOTE.fullmatch(line):
-            noted[note[2]] = int(note[1])
+        kind, *words = line.split() or [""]
         try:
-            if words[:1] == ["v"]:
-                vertices.append([float(word) for word in words[1:4]])
-            elif words[:1] == ["f"]:
-                corners = [int(word.partition("/")[0]) for word in words[1:]]
+            if kind == "v":
+                entries = len(words[:3])
+                vertices.append(list(map(float, words[:3])))
+            elif kind == "f":
+                entries = len(words)
+                corners = [int(word.partition("/")[0]) for word in words]
                 faces.append([corner - 1 if corner > 0 else corner + len(vertices) for corner in corners])
             else:
+                if note := _NOTE.fullmatch(line):
+                    noted[note[2]] = int(note[1])
                 continue
         except ValueError:
             raise MarotteError(f"{path} line {number} is damaged: {line[:60]!r}; export it again") from None
-        if len((vertices if words[0] == "v" else faces)[-1]) != 3:
+        if entries != 3:
             if number == text.count("\n") + 1:
                 raise MarotteError(f"{path} is truncated: its last line is {line[:60]!r}; copy or export it again")
             raise MarotteError(f"{path} line {number}, {line[:60]!r}, has not three entries: it must hold triangles")

@@ -122,9 +122,8 @@ class _Near:
         self._landmarks, self._reach = landmarks, reach
         self._corners = splats.faces[splats.face_ids]
         self._rest = rest.astype(np.float64)
-        edges = np.unique(
-            np.sort(np.concatenate([splats.faces[:, [i, (i + 1) % 3]] for i in range(3)]), axis=1), axis=0
-        )
+        ends = np.concatenate([splats.faces[:, [i, (i + 1) % 3]] for i in range(3)]).astype(np.int64)
+        edges = np.stack(np.divmod(np.unique(ends.min(axis=1) * len(rest) + ends.max(axis=1)), len(rest)), axis=1)
         # Landmarks are nodes too, after the vertices, tied to the corners of their triangles.
         first = COUNT - len(marks.corners)
         nodes = len(rest) + np.arange(first, COUNT)
@@ -140,17 +139,17 @@ class _Near:
 
     def carriers(self, means: np.ndarray, candidates: np.ndarray) -> list[np.ndarray]:
         """Return for each landmark which of the candidates [C], indices of Gaussians at means [N, 3], carry it."""
-        corners, places = self._corners[candidates], means[candidates]
+        triangles, places = self._corners[candidates], means[candidates]
         # From a corner straight to the Gaussian; on the landmark's own triangle, straight from the landmark.
-        last = np.linalg.norm(self._rest[corners] - places[:, None], axis=2)
-        same = np.sort(corners, axis=1)
+        last = np.ascontiguousarray(np.linalg.norm(self._rest[triangles] - places[:, None], axis=2).T)
+        corners, same = (np.ascontiguousarray(each.T) for each in (triangles, np.sort(triangles, axis=1)))
         found = []
         for landmark, along, own in zip(self._landmarks, self._along, self._own, strict=True):
-            distance = (along[corners] + last).min(axis=1)
-            here = (same == own).all(axis=1)
+            distance = np.minimum.reduce([along[corner] + part for corner, part in zip(corners, last, strict=True)])
+            here = np.flatnonzero(np.logical_and.reduce([corner == one for corner, one in zip(same, own, strict=True)]))
             distance[here] = np.linalg.norm(places[here] - landmark, axis=1)
-            order = np.argsort(distance, kind="stable")[:_CARRIERS]
-            found.append(candidates[order[distance[order] <= self._reach]])
+            near = np.flatnonzero(distance <= self._reach)
+            found.append(candidates[near[np.argsort(distance[near], kind="stable")[:_CARRIERS]]])
         return found
 
 

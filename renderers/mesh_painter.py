@@ -225,7 +225,9 @@ def _cover(faces: np.ndarray, template: np.ndarray, opacities: np.ndarray) -> np
     veil, solid = np.unique(faces[opacities < 1]), np.unique(faces[opacities == 1])
     if len(veil) == 0 or len(solid) == 0:
         return cover
-    reach = np.array([np.sqrt(((template[solid] - template[v]) ** 2).sum(axis=1).min()) for v in veil])
+    places, tips = template[solid].astype(np.float64), template[veil].astype(np.float64)
+    nearest = solid[((places**2).sum(axis=1) - tips @ (2 * places.T)).argmin(axis=1)]
+    reach = np.sqrt(((template[nearest] - template[veil]) ** 2).sum(axis=1))
     at = np.zeros(len(template))
     at[veil] = np.clip(reach / max(np.quantile(reach, 0.9), 1e-9), 0, 1)
     opacity = np.ones(len(template))

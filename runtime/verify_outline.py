@@ -7,7 +7,7 @@ what counts against a camera is mesh outside the mask, a margin that changes fro
 no hair has. Known faults are undone one after the other; a fault is named where undoing it makes the rest vanish.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -78,6 +78,18 @@ class OutlineVerdict:
         return bool(self.what or self.as_read.share > _FAR)
 
 
+@dataclass(frozen=True, eq=False)
+class _Heads:
+    """How T frames see the head. middle: [T, 2] pixels; up: [T] radians, where its top is from there; reach: [T, A]
+    pixels from the middle to the mesh's edge along each ray, NaN where there is no mesh; front: as in OutlineFit.
+    """
+
+    middle: np.ndarray
+    up: np.ndarray
+    reach: np.ndarray
+    front: float
+
+
 class Outlines:
     """Masks and posed heads of some frames, to score cameras by.
 
@@ -89,24 +101,43 @@ class Outlines:
         weights = np.asarray(head.model.skinning_weights)
         template = np.asarray(head.model.v_template)
         moving = np.flatnonzero(weights[:, 0] < _STILL)
-        self._points = vertices[:, moving].astype(np.float64) / head.unit
-        self._middle = self._points.mean(axis=1)
+        points = vertices[:, moving].astype(np.float64) / head.unit
+        both = np.concatenate([points, points.mean(axis=1, keepdims=True)], axis=1)  # the middle is the last
+        self._points = np.ascontiguousarray(both.swapaxes(1, 2))  # [T, 3, P + 1]
         self._top = int(np.argmax(template[moving, 1]))
         self._masks = [mask > _INSIDE for mask in masks]
 
     def fit(self, reading: Reading) -> OutlineFit:
         """Return how the cameras of these T frames fit."""
-        margins, radii, front = [], [], []
-        for frame, mask in enumerate(self._masks):
-            pixels, depth = _project(reading, frame, np.vstack([self._points[frame], self._middle[frame]]))
+        return self._compared(self._heads(reading))
+
+    def shifts(self, reading: Reading) -> Callable[[np.ndarray], OutlineFit]:
+        """Return what says how these cameras fit with their principal points moved by (x, y) pixels."""
+        heads = self._heads(reading)
+        return lambda shift: self._compared(replace(heads, middle=heads.middle + shift))
+
+    def _heads(self, reading: Reading) -> _Heads:
+        middles, ups, reaches, front = [], [], [], []
+        for frame, points in enumerate(self._points):
+            pixels, depth = _project(reading, frame, points)
             front.append(float((depth > 0).mean()))
             with np.errstate(invalid="ignore"):
-                mesh, seen = _rays(pixels[:-1], pixels[-1], pixels[self._top], mask)
+                up, reach = _reach(pixels[:, :-1] - pixels[:, -1:], pixels[:, self._top] - pixels[:, -1])
+            middles.append(pixels[:, -1])
+            ups.append(up)
+            reaches.append(reach)
+        return _Heads(np.array(middles), np.array(ups), np.array(reaches), float(np.mean(front)))
+
+    def _compared(self, heads: _Heads) -> OutlineFit:
+        margins, radii = [], []
+        for middle, up, reach, mask in zip(heads.middle, heads.up, heads.reach, self._masks, strict=True):
+            with np.errstate(invalid="ignore"):
+                mesh, seen = _rays(reach, middle, up, mask)
             margins.append(seen - mesh)
             radii.append(mesh)
         margin, radius = np.array(margins), np.array(radii)
         if not np.isfinite(margin).any():
-            return OutlineFit(np.inf, np.inf, np.inf, 1.0, float(np.mean(front)), margin)
+            return OutlineFit(np.inf, np.inf, np.inf, 1.0, heads.front, margin)
         size = max(float(np.nanmedian(radius + margin)), 1.0)  # of the mask: no camera changes it
         cap = _CAP * size
         outside = np.clip(-margin, 0, cap)
@@ -114,7 +145,7 @@ class Outlines:
         change = np.clip(np.abs(margin - usual), 0, cap)
         excess = np.clip(margin - _HAIR * radius, 0, cap)
         means = [float(np.nanmean(part)) for part in (outside, change, excess)]
-        return OutlineFit(means[0], means[1], means[2], size, float(np.mean(front)), margin)
+        return OutlineFit(means[0], means[1], means[2], size, heads.front, margin)
 
 
 def judge(outlines: Outlines, reading: Reading, frames: Sequence[int], setting: Setting) -> OutlineVerdict:
@@ -143,8 +174,8 @@ def judge(outlines: Outlines, reading: Reading, frames: Sequence[int], setting: 
 def _shifted(outlines: Outlines, reading: Reading, index: np.ndarray) -> tuple[OutlineFit, Reading, str] | None:
     """Return the fit with the principal point moved to where it is best, by a search that halves its steps."""
     size = np.array(reading.image, np.float64)
-    part, shift = reading.take(index), np.zeros(2)
-    best = outlines.fit(part)
+    fit, shift = outlines.shifts(reading.take(index)), np.zeros(2)
+    best = fit(shift)
     if not np.isfinite(best.score):
         return None
     for step in _SHIFT_STEPS:
@@ -155,49 +186,53 @@ def _shifted(outlines: Outlines, reading: Reading, index: np.ndarray) -> tuple[O
                 tried = shift + np.array(direction) * step * size
                 if np.abs(tried / size).max() > _MOST_SHIFT:
                     continue
-                found = outlines.fit(_moved(part, tried))
+                found = fit(tried)
                 if found.score < best.score - 1e-9:
                     best, shift, moving = found, tried, True
     x, y = shift
-    return best, _moved(reading, shift), f"move the principal point by about ({x:+.0f}, {y:+.0f}) pixels"
-
-
-def _moved(reading: Reading, shift: np.ndarray) -> Reading:
     K = reading.K.copy()
     K[:, :2, 2] += shift
-    return replace(reading, K=K, angles=None)
+    moved = replace(reading, K=K, angles=None)
+    return best, moved, f"move the principal point by about ({x:+.0f}, {y:+.0f}) pixels"
 
 
 def _project(reading: Reading, frame: int, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    at = points @ reading.R[frame].T + reading.t[frame]
-    depth = at[:, 2]
-    safe = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
-    return at[:, :2] / safe[:, None] * reading.K[frame][[0, 1], [0, 1]] + reading.K[frame][:2, 2], depth
+    """Return pixels [2, P] and depths [P] of points [3, P]."""
+    at = reading.R[frame] @ points + reading.t[frame][:, None]
+    pixels, depth = at[:2], at[2]
+    pixels /= np.where(np.abs(depth) < 1e-9, 1e-9, depth)
+    pixels *= np.diagonal(reading.K[frame])[:2, None]
+    pixels += reading.K[frame][:2, 2:]
+    return pixels, depth
 
 
-def _rays(pixels: np.ndarray, centre: np.ndarray, top: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _reach(offsets: np.ndarray, top: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the angle of the head's top and how far points go along each ray [A], NaN where there are none.
+
+    offsets: [2, P] pixels from the head's middle; top: [2], that of its top.
+    """
+    up = float(np.arctan2(top[1], top[0]))
+    along, across = np.array([[np.cos(up), np.sin(up)], [-np.sin(up), np.cos(up)]]) @ offsets
+    slot = np.round((np.arctan2(across, along) - np.deg2rad(_ANGLES[0])) / np.deg2rad(_ANGLES[1] - _ANGLES[0]))
+    inside = (slot >= 0) & (slot < len(_ANGLES))
+    furthest = np.zeros(len(_ANGLES))
+    np.maximum.at(furthest, slot[inside].astype(int), np.hypot(along[inside], across[inside]))
+    return up, np.where(furthest > 0, furthest, np.nan)
+
+
+def _rays(mesh: np.ndarray, centre: np.ndarray, up: float, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return along each ray [A] how far mesh and mask go, both up to the picture's edge; NaN for what cannot be seen.
 
     Where the mask goes on to the picture's edge, only that it is not smaller can be known: it counts as the mesh's own.
     """
     height, width = mask.shape
-    up = np.arctan2(*(top - centre)[::-1])
     angles = up + np.deg2rad(_ANGLES)
-    offsets = pixels - centre
-    radius, at = np.linalg.norm(offsets, axis=1), np.arctan2(offsets[:, 1], offsets[:, 0])
-    step = np.deg2rad(_ANGLES[1] - _ANGLES[0])
-    slot = np.round((np.angle(np.exp(1j * (at - up))) - np.deg2rad(_ANGLES[0])) / step).astype(int)
-    mesh = np.full(len(angles), np.nan)
-    inside = (slot >= 0) & (slot < len(angles))
-    furthest = np.zeros(len(angles))
-    np.maximum.at(furthest, slot[inside], radius[inside])
-    mesh[furthest > 0] = furthest[furthest > 0]
     directions = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     with np.errstate(divide="ignore"):
         edges = np.where(directions > 0, (np.array([width, height]) - centre) / directions, -centre / directions)
     edge = np.clip(np.nan_to_num(edges.min(axis=1), nan=0.0), 0, 4 * max(width, height))
     if not ((centre >= 0) & (centre < (width, height))).all():
-        return np.where(np.isnan(mesh), np.nan, mesh), np.zeros(len(angles))  # the head's middle is beside the picture
+        return mesh, np.zeros(len(angles))  # the head's middle is beside the picture
     lengths = np.arange(0, int(np.ceil(edge.max())) + 1)
     columns, rows = (np.floor(centre[i] + lengths[:, None] * directions[:, i]).astype(int) for i in (0, 1))
     within = lengths[:, None] < edge

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -106,12 +107,18 @@ def _one_thread_of_torch_a_worker():
 @pytest.fixture(scope="session")
 def published(tmp_path_factory):
     """What a user of SplattingAvatar has on disk, of a stand-in for FLAME: see demos/published_folder.py. Read only."""
-    spec = importlib.util.spec_from_file_location("published_folder", DEMOS / "published_folder.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    out = tmp_path_factory.mktemp("trained") / "published"
-    module.write(out, frames=6, size=192, variant="live")
-    return out
+    base = tmp_path_factory.getbasetemp()
+    # Workers share it; where two make it at once, one is in vain.
+    done = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained-once"
+    if not done.exists():
+        spec = importlib.util.spec_from_file_location("published_folder", DEMOS / "published_folder.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        made = tmp_path_factory.mktemp("trained")
+        module.write(made / "published", frames=6, size=192, variant="live")
+        with suppress(OSError):
+            made.rename(done)
+    return done / "published"
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from marotte.models.gagavatar.config import GAGAvatarConfig
 from marotte.models.gagavatar.decoder import Features, PictureEncoder
 from marotte.models.gagavatar.gaussians import HeadGenerator, Looks, PlaneGenerator
 from marotte.models.gagavatar.loading import assign, read_checkpoint
+from marotte.models.gagavatar.stylegan import normal
 from marotte.models.gagavatar.upsampler import StyleUNet
 from marotte.models.precision import full_float32
 from marotte.models.published_network import PublishedNetwork
@@ -54,7 +55,7 @@ class GAGAvatar(PublishedNetwork):
     def __init__(self, config: GAGAvatarConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or GAGAvatarConfig()
-        self.head_base = nn.Parameter(torch.randn(config.vertices, config.features))
+        self.head_base = nn.Parameter(normal(config.vertices, config.features))
         self.base_model = PictureEncoder(config)
         self.gs_generator_g = HeadGenerator(config)
         self.gs_generator_l0 = PlaneGenerator(config)

@@ -26,6 +26,12 @@ _SMALLEST = 4
 _EXACT_PIXELS = 16
 
 
+def normal(*shape: int, std: float = 1.0) -> Tensor:
+    """Return normal numbers; on the meta device none, where drawing any would import torch's compiler (4 s)."""
+    empty = torch.empty(shape)
+    return empty if empty.is_meta else empty.normal_(std=std)
+
+
 def leaky(x: Tensor) -> Tensor:
     """Return the leaky ReLU that the whole upsampler uses."""
     return functional.leaky_relu(x, _SLOPE)
@@ -92,7 +98,7 @@ class ModulatedConv(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, style_width: int, demodulate: bool) -> None:
         super().__init__()
         self.demodulate = demodulate
-        self.weight = nn.Parameter(torch.randn(1, outputs, inputs, kernel, kernel) / math.sqrt(inputs * kernel**2))
+        self.weight = nn.Parameter(normal(1, outputs, inputs, kernel, kernel, std=1 / math.sqrt(inputs * kernel**2)))
         # A quirk: no 1 is added to the modulation; the checkpoint's bias has it.
         self.modulation = ExactLinear(style_width, inputs)
 
@@ -151,7 +157,7 @@ class ConstantInput(Level):
 
     def __init__(self, channels: int) -> None:
         super().__init__(_SMALLEST)
-        self.weight = nn.Parameter(torch.randn(1, channels, _SMALLEST, _SMALLEST))
+        self.weight = nn.Parameter(normal(1, channels, _SMALLEST, _SMALLEST))
 
     def forward(self, batch: int) -> Tensor:
         """Return it [B, c, 4, 4] for so many pictures."""
@@ -165,7 +171,7 @@ class Noises(nn.Module):
         super().__init__()
         for i in range(2 * levels - 1):
             size = 2 ** ((i + 5) // 2)
-            self.register_buffer(f"noise{i}", torch.randn(1, 1, size, size))
+            self.register_buffer(f"noise{i}", normal(1, 1, size, size))
 
 
 class StyleDecoder(nn.Module):

@@ -13,7 +13,7 @@ import numpy as np
 
 from marotte.errors import MarotteError
 from marotte.models.flame import FlameModel
-from marotte.models.flame_lbs import JOINTS, displace, joint_transforms, pose
+from marotte.models.flame_lbs import JOINTS, Posed, displace, joint_transforms, pose
 from marotte.models.rotations import matrix_to_rotvec, rotvec_to_matrix
 
 _STEPS = 30
@@ -103,17 +103,26 @@ def _stiff_pose(head: FlameModel, mesh: np.ndarray) -> np.ndarray:
 def _posed(head: FlameModel, directions: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return vertices [V, 3] and skinning transforms [5, 4, 4]."""
     width = directions.shape[-1]
-    shaped = head.v_template[None] + displace(directions, values[None, :width])
-    rotations = rotvec_to_matrix(values[width:].reshape(1, JOINTS, 3))
-    done = pose(
-        shaped,
-        rotations,
+    done = _poses(head, _shaped(head, directions, values[:width]), values[None, width:])
+    return done.vertices[0], done.transforms[0]
+
+
+def _shaped(head: FlameModel, directions: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    """Return vertices [V, 3] before the pose."""
+    shaped: np.ndarray = head.v_template + displace(directions, coefficients[None])[0]
+    return shaped
+
+
+def _poses(head: FlameModel, shaped: np.ndarray, poses: np.ndarray) -> Posed:
+    """Return a shaped head [V, 3] in each of N poses [N, 15]."""
+    return pose(
+        np.broadcast_to(shaped, (len(poses), *shaped.shape)),
+        rotvec_to_matrix(poses.reshape(-1, JOINTS, 3)),
         joint_regressor=head.joint_regressor,
         pose_dirs=head.pose_dirs,
         weights=head.skinning_weights,
         parents=head.parents,
     )
-    return done.vertices[0], done.transforms[0]
 
 
 def _jacobian(
@@ -128,11 +137,13 @@ def _jacobian(
     width = directions.shape[-1]
     rotations = rotvec_to_matrix(values[width:].reshape(1, JOINTS, 3))
     _, moved = joint_transforms(np.repeat(rotations, width, axis=0), joint_columns, head.parents)
-    turns = np.einsum("vj,jab->vab", head.skinning_weights, transforms[:, :3, :3])
-    linear = turns @ directions + np.einsum("vj,lja->val", head.skinning_weights, moved[:, :, :3, 3])
-    columns = [linear.reshape(-1, width)]
-    for index in range(3 * JOINTS):
-        nudged = values.copy()
-        nudged[width + index] += _NUDGE
-        columns.append(((_posed(head, directions, nudged)[0] - vertices) / _NUDGE).reshape(-1, 1))
-    return np.concatenate(columns, axis=1)
+    turns = np.tensordot(head.skinning_weights, transforms[:, :3, :3], axes=1)
+    shifts = np.tensordot(head.skinning_weights, moved[:, :, :3, 3].transpose(1, 2, 0), axes=1)
+    nudged = _poses(
+        head, _shaped(head, directions, values[:width]), values[width:] + _NUDGE * np.eye(3 * JOINTS)
+    ).vertices
+    columns = np.empty((*vertices.shape, width + 3 * JOINTS))
+    np.matmul(turns, directions, out=columns[..., :width])
+    columns[..., :width] += shifts
+    columns[..., width:] = np.moveaxis((nudged - vertices) / _NUDGE, 0, -1)
+    return columns.reshape(-1, width + 3 * JOINTS)

@@ -21,6 +21,7 @@ from marotte.errors import MarotteError
 from marotte.models.plain_files import write_whole
 from marotte.runtime.audio.resample import mono_blocks
 from marotte.runtime.audio.source import open_audio
+from marotte.runtime.avatar import load_avatar
 from marotte.runtime.avatars.store import staged
 from marotte.runtime.clock import as_fps, frame_count
 from marotte.runtime.compare import results as results_of
@@ -191,7 +192,7 @@ def _measured(
         takes,
         speech,
         text=text,
-        full={member.name: full_opening(member.avatar) for member in drawn if member.avatar.head},
+        full=_full_openings(drawn),
         heads=_heads(drawn),
         reference_landmarks=None if reference is None else reference.landmarks,
         seed=seed,
@@ -236,14 +237,23 @@ def _measured(
     }
 
 
+def _full_openings(members: Sequence[Member]) -> dict[str, float]:
+    """Return how far each arm's own head opens its mouth at most, in mm, by the arm's name."""
+    avatars = {member.arm.avatar: member.avatar for member in members if member.avatar.head}
+    found = {name: full_opening(avatar) for name, avatar in avatars.items()}
+    return {member.name: found[member.arm.avatar] for member in members if member.arm.avatar in found}
+
+
 def _heads(members: Sequence[Member]) -> dict[str, MeasuredHead]:
     """Return a head to measure motions on for each basis: the first arm's that has one, else the demo's."""
     heads: dict[str, MeasuredHead] = {}
     for member in members:
         if member.avatar.head and member.avatar.basis not in heads:
             heads[member.avatar.basis] = MeasuredHead.load(member.arm.avatar)
-    demo = MeasuredHead.load("demo")
-    return {demo.basis: demo, **heads}
+    if load_avatar("demo").basis not in heads:
+        demo = MeasuredHead.load("demo")
+        heads = {demo.basis: demo, **heads}
+    return heads
 
 
 def _place(out: Path, replace: bool) -> Path:

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -102,12 +103,17 @@ _SCRIPT = """
 
 def voices() -> dict[str, str]:
     """Return the installed voices that are known here, and the language of each (as `en`); {} without festival."""
-    if shutil.which("festival") is None:
-        return {}
-    command = ["festival", "--batch", '(mapcar (lambda (voice) (format t "%s\\n" voice)) (voice.list))']
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS_FIRST)
-    listed = set(done.stdout.split())
+    program = shutil.which("festival")
+    listed = () if program is None else _listed(program)
     return {name: voice.language for name, voice in VOICES.items() if name in listed}
+
+
+@cache
+def _listed(program: str) -> frozenset[str]:
+    """Return the names of the voices that festival finds, asked once: it takes as long as to say a word."""
+    command = [program, "--batch", '(mapcar (lambda (voice) (format t "%s\\n" voice)) (voice.list))']
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS_FIRST)
+    return frozenset(done.stdout.split())
 
 
 def speak_many(texts: Sequence[str], voice: str, *, stretch: float = 1.0, pitch: float = 1.0) -> list[LabelledSpeech]:

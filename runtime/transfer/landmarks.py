@@ -91,11 +91,15 @@ def _seen(model: FlameModel, marks: Marks) -> np.ndarray:
     """Return which landmarks [N] lie on the head as seen from the front, give or take a lip's thickness."""
     points = np.array(list(marks.points(model.v_template, model.faces).values()))
     corners = np.asarray(model.v_template, np.float64)[model.faces]
-    low, high = (bound.reduce(corners[..., :2], axis=1) for bound in (np.minimum, np.maximum))
+    first, second, third = np.ascontiguousarray(corners[..., :2].transpose(1, 2, 0))  # [2, F] each
+    low = np.minimum(np.minimum(first, second), third)
+    high = np.maximum(np.maximum(first, second), third)
     width = np.ptp(points[:, 0])
     seen = np.ones(len(points), bool)
     for row, point in enumerate(points):
-        a, b, c = np.moveaxis(corners[((low <= point[:2]) & (point[:2] <= high)).all(axis=1)], 1, 0)
+        near = np.flatnonzero((low[0] <= point[0]) & (point[0] <= high[0]))
+        near = near[(low[1, near] <= point[1]) & (point[1] <= high[1, near])]
+        a, b, c = corners[near].transpose(1, 0, 2)
         area = _cross(b - a, c - a)
         area = np.where(area == 0, np.inf, area)
         v, w = _cross(point - a, c - a) / area, _cross(b - a, point - a) / area

@@ -8,6 +8,7 @@ once more on their own.
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -41,11 +42,11 @@ def solve(source: FlameModel, target: FlameModel) -> Transfer:
     pairs = correspond(source, target)
     used = np.flatnonzero(np.any(source.expression_dirs != 0, axis=(0, 1)))
     rest = _at(pairs.source, source.v_template, source.faces)
-    shifts = np.stack([_at(pairs.source, source.expression_dirs[..., k], source.faces) for k in used], axis=-1)
+    shifts = _columns_at(pairs.source, source.expression_dirs[..., used], source.faces)
     aims = np.stack([pairs.moved(rest + shift) for shift in np.moveaxis(shifts, -1, 0)], axis=-1)
     aims -= pairs.moved(rest)[..., None]
     directions = np.concatenate([target.expression_dirs, _jaw_directions(target)], axis=-1)
-    can = np.stack([_at(pairs.target, column, target.faces) for column in np.moveaxis(directions, -1, 0)], axis=-1)
+    can = _columns_at(pairs.target, directions, target.faces)
     allowed = _allowed(target)
     can[..., ~allowed] = 0
 
@@ -90,6 +91,14 @@ def _at(where: Embedding, field: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return where.points(np.asarray(field, np.float64)[None], faces)[0]
 
 
+def _columns_at(where: Embedding, fields: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Return K fields [V, 3, K] at the embedding's points, [P, 3, K] float64."""
+    out = np.zeros((len(where.faces), *fields.shape[1:]))
+    for corner, share in zip(faces[where.faces].T, where.bary.T, strict=True):
+        out += fields[corner] * share[:, None, None].astype(np.float64)
+    return out
+
+
 def _jaw_directions(model: FlameModel) -> np.ndarray:
     """Return [V, 3, 3], how far vertices move for a radian of each component of the jaw's rotation, about rest."""
     turns = np.zeros((6, JOINTS, 3), np.float32)
@@ -123,9 +132,7 @@ def _shutting(pairs: Correspondence, target: FlameModel) -> np.ndarray:
     if not pairs.seams:
         return np.zeros((2, 0))
     rest = _at(pairs.target, target.v_template, target.faces)
-    moves = np.stack(
-        [_at(pairs.target, column, target.faces) for column in np.moveaxis(target.expression_dirs, -1, 0)], axis=-1
-    )
+    moves = _columns_at(pairs.target, target.expression_dirs, target.faces)
     rows = []
     for name in ("left lid", "right lid"):
         upper, lower = pairs.seams[name]
@@ -153,15 +160,14 @@ def _residuals(
 ) -> tuple[Residual, ...]:
     """Return what the transfer, limits included, does not reproduce of units alone; FLAME's in both directions."""
     signs = (1.0,) if transfer.source == "arkit52" else (1.0, -1.0)
-    missed, aimed = [], []
-    for k, slot in enumerate(used):
-        for sign in signs:
-            unit = np.zeros(transfer.expression.shape[1])
-            unit[slot] = sign
-            found = np.concatenate(transfer.coefficients(unit))
-            aimed.append(sign * aims[..., k])
-            missed.append(can @ found - aimed[-1])
-    squared = (np.array(missed) ** 2).sum(axis=-1), (np.array(aimed) ** 2).sum(axis=-1)  # [units, P] each
+    found = []
+    for slot, sign in product(used, signs):
+        unit = np.zeros(transfer.expression.shape[1])
+        unit[slot] = sign
+        found.append(np.concatenate(transfer.coefficients(unit)))
+    aimed = np.repeat(aims, len(signs), axis=-1) * np.tile(signs, len(used))  # [P, 3, units]
+    missed = (can.reshape(-1, can.shape[-1]) @ np.transpose(found)).reshape(aimed.shape) - aimed
+    squared = (missed**2).sum(axis=1).T, (aimed**2).sum(axis=1).T  # [units, P] each
     lines = []
     for name, rows in (*pairs.regions.items(), ("all", np.arange(len(weights)))):
         share = weights[rows] / max(weights[rows].sum(), 1e-30)

@@ -1,6 +1,8 @@
 """The skin of a head: the part of its mesh that the face is on, and the points of it that are closest to others."""
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -29,11 +31,8 @@ class Skin:
         points: [N, 3], normals: [N, 3] of unit length. Returns where they lie (faces numbered as the head's own),
         their distances [N], and the cosines [N] between the normals.
         """
-        from scipy.spatial import cKDTree
-
-        corners = self.vertices[self.faces]
-        facing = _unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
-        _, near = cKDTree(corners.mean(axis=1)).query(points, k=_CANDIDATES)
+        corners, facing, middles = self._triangles
+        _, near = middles.query(points, k=_CANDIDATES)
         bary = _closest_in_triangles(points[:, None], corners[near])
         apart = np.linalg.norm(np.einsum("nkc,nkcx->nkx", bary, corners[near]) - points[:, None], axis=-1)
         cosine = np.einsum("nkx,nx->nk", facing[near], normals)
@@ -41,6 +40,15 @@ class Skin:
         row = np.arange(len(points))
         found = Embedding(self.numbers[near[row, best]], bary[row, best])
         return found, apart[row, best], cosine[row, best]
+
+    @cached_property
+    def _triangles(self) -> tuple[np.ndarray, np.ndarray, Any]:
+        """Return their corners [F, 3, 3], the way that they face [F, 3], and a tree of their middles."""
+        from scipy.spatial import cKDTree
+
+        corners = self.vertices[self.faces]
+        facing = _unit(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]))
+        return corners, facing, cKDTree(corners.mean(axis=1))
 
 
 def skin(model: FlameModel, jaw: float = 0.0) -> Skin:

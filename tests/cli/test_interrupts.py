@@ -19,7 +19,7 @@ SMALL = ("--size", "64x48")
 @pytest.fixture
 def long_render(desk):
     """Arguments of a render that takes longer than the test waits."""
-    return ("render", desk.sound(samples=np.tile(speech_like(10), 20)), "-o", desk.out, *SMALL)
+    return ("render", desk.sound(samples=np.tile(speech_like(10), 8)), "-o", desk.out, *SMALL, "--fps", "60")
 
 
 @pytest.mark.parametrize("whole_group", [False, True], ids=["process", "group"])

@@ -125,11 +125,13 @@ def test_what_is_exported_is_what_was_trained(tmp_path, beeps, filters):
     np.testing.assert_allclose(rows.logits, out[150 + 2 :, :29], atol=0.02)
 
 
-def test_training_learns(tmp_path, beeps, filters):
+def test_training_learns(tmp_path, beeps, filters, monkeypatch):
     pytest.importorskip("torch", reason="torch is not installed")
+    import viseme_torch
     from viseme_augment import Clip, clip
     from viseme_torch import Crops, train
 
+    monkeypatch.setattr(viseme_torch, "BATCH", 8)
     rng = np.random.default_rng(0)
     clips = [clip(beeps, rng, filters, [beeps.samples], clean=True) for _ in range(6)]
     whole = Clip(*(np.concatenate(arrays) for arrays in zip(*(vars(c).values() for c in clips), strict=True)))

@@ -124,12 +124,12 @@ def gagavatar_fill(reference, seeded_array):
 
     def filled(module, prefix, seed):
         with torch.no_grad():
-            for short, tensor in module.state_dict().items():
+            for short, tensor in module.state_dict(keep_vars=True).items():
                 name = prefix + short
                 value = seeded_array(name, tuple(tensor.shape), seed)
                 if rule := rules.get(name):
                     value = np.float32(rule["mul"]) * value + np.float32(rule["add"])
-                tensor.copy_(torch.from_numpy(value))
+                tensor.data = torch.from_numpy(value).to(tensor.dtype)
         return module
 
     return filled

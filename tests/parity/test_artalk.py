@@ -34,7 +34,8 @@ def fill(module, prefix, seeded_array, arrays, statistics):
                 value = seeded_array(name, tuple(tensor.shape), seed)
                 if rule := rules.get(name):
                     value = value * np.float32(rule["scale"]) + np.float32(rule["shift"])
-            tensor.copy_(torch.from_numpy(value))
+            assert value.shape == tensor.shape and value.dtype == np.float32, name
+            tensor.data = torch.from_numpy(value)
         for name, tensor in module.named_buffers():
             if (last := name.rpartition(".")[2]) in ("motion_mean", "motion_std"):
                 tensor.copy_(torch.from_numpy(statistics[last]))

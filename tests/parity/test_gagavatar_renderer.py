@@ -7,6 +7,7 @@ rasterizer's inputs on it is held to a twin that blends in float64, tile by tile
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numba
 import numpy as np
 import pytest
 
@@ -205,32 +206,43 @@ def blended_in_float64(batch, settings):
         features=batch.features.numpy(),
     )
     splats = reference.project(gaussians, settings)
-    across, _ = reference.tile_grid(settings)
+    listed = reference.list_tiles(splats, settings)
     colour = np.zeros((settings.image_height, settings.image_width, gaussians.channels))
     through = np.ones(colour.shape[:2])
-    positions, conics = splats.positions.astype(np.float64), splats.conics.astype(np.float64)
-    offset = np.arange(TILE)[:, None]
-    for tile, listed in enumerate(reference.list_tiles(splats, settings)):
-        top, left = tile // across * TILE, tile % across * TILE
-        spot = slice(top, top + TILE), slice(left, left + TILE)
-        total, light, stopped = (
-            np.zeros((TILE * TILE, colour.shape[2])),
-            np.ones(TILE * TILE),
-            np.zeros(TILE * TILE, bool),
-        )
-        for ids in np.array_split(listed, len(listed) // 128 + 1):
-            dx, dy = positions[ids, 0] - (left + offset), (positions[ids, 1] - (top + offset))[:, None]
-            xx, xy, yy = conics[ids].T
-            power = (-0.5 * yy * dy * dy - 0.5 * xx * dx * dx - xy * dx * dy).reshape(TILE * TILE, len(ids))
-            alpha = np.minimum(np.float64(ALPHA_MAX), splats.opacities[ids] * np.exp(power))
-            alpha[(power > 0) | (alpha < ALPHA_MIN) | stopped[:, None]] = 0
-            after = light[:, None] * np.cumprod(1 - alpha, axis=1)
-            seen = after >= LIGHT_MIN
-            arriving = np.concatenate([light[:, None], after[:, :-1]], axis=1)
-            total += (seen * alpha * arriving) @ splats.colours[ids].astype(np.float64)
-            light = np.where(seen, after, light[:, None]).min(axis=1)
-            stopped |= ~seen.all(axis=1)
-            if stopped.all():
-                break
-        colour[spot], through[spot] = total.reshape(TILE, TILE, -1), light.reshape(TILE, TILE)
+    blend(
+        splats.positions.astype(np.float64),
+        splats.conics.astype(np.float64),
+        splats.opacities.astype(np.float64),
+        splats.colours.astype(np.float64),
+        np.concatenate(listed),
+        np.cumsum([0, *map(len, listed)]),
+        colour,
+        through,
+    )
     return colour, through
+
+
+@numba.njit
+def blend(positions, conics, opacities, colours, ids, starts, colour, through):
+    """Put the Gaussians ids[starts[t]:starts[t + 1]] of each tile t, pixel by pixel, into colour and through."""
+    height, width = through.shape
+    across = (width + TILE - 1) // TILE
+    for row in range(height):
+        for column in range(width):
+            tile = row // TILE * across + column // TILE
+            for i in ids[starts[tile] : starts[tile + 1]]:
+                dx, dy = positions[i, 0] - column, positions[i, 1] - row
+                xx, xy, yy = conics[i, 0], conics[i, 1], conics[i, 2]
+                power = -0.5 * (xx * dx * dx + yy * dy * dy) - xy * dx * dy
+                if power > 0:
+                    continue
+                alpha = min(ALPHA_MAX, opacities[i] * np.exp(power))
+                if alpha < ALPHA_MIN:
+                    continue
+                after = through[row, column] * (1 - alpha)
+                if after < LIGHT_MIN:
+                    break
+                weight = alpha * through[row, column]
+                for channel in range(colour.shape[2]):
+                    colour[row, column, channel] += weight * colours[i, channel]
+                through[row, column] = after

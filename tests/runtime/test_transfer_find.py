@@ -125,10 +125,16 @@ def test_a_transfer_is_kept_and_a_damaged_one_solved_again(trained, monkeypatch)
     assert np.array_equal(first.expression, again.expression) and first.residuals == again.residuals
     assert (first.jaw_gain, first.method, first.own_lids) == (again.jaw_gain, again.method, again.own_lids)
     whole = path.read_bytes()
-    for damage in (b"", whole[: len(whole) // 2], b"not an npz"):
+    path.write_bytes(b"")
+    assert np.array_equal(find_transfer("arkit52", trained).transfer.expression, first.expression)
+    assert path.read_bytes() == whole
+    asked = []
+    monkeypatch.setattr(solving, "solve", lambda *heads: asked.append(heads) or first)
+    for damage in (whole[: len(whole) // 2], b"not an npz"):
         path.write_bytes(damage)
         assert np.array_equal(find_transfer("arkit52", trained).transfer.expression, first.expression)
         assert path.read_bytes() == whole
+    assert len(asked) == 2
 
 
 def test_bounds_are_kept_too(published):

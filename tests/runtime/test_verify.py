@@ -1,7 +1,9 @@
 """An avatar and its tracking: healthy as they are, and each well-known mistake by its name."""
 
 import json
+import os
 import shutil
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -11,16 +13,41 @@ from PIL import Image
 from marotte.errors import MarotteError
 from marotte.models.flame import FlameModel
 from marotte.models.flame_numba import HeadEvaluator
-from marotte.models.splatting_files import read_splatting_avatar, write_splatting_avatar
+from marotte.runtime import tracked_frames, verify_training
 from marotte.runtime.avatar import Avatar
 from marotte.runtime.cameras import read_cameras, write_cameras
 from marotte.runtime.cameras.doctor import diagnose
-from marotte.runtime.tracked_frames import open_tracked
+from marotte.runtime.splats import avatar_splats
+from marotte.runtime.tracked_frames import AvatarHead, open_tracked
 from marotte.runtime.verify import verify
 from marotte.runtime.verify_overlay import write_overlay
 from marotte.runtime.verify_report import as_json, report
 from marotte.runtime.verify_training import compare_training
 from marotte.runtime.video.probe import probe, read_frames
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _files_that_stay_are_read_once():
+    """An avatar's head and its Gaussians, which are large and which nothing here changes."""
+    heads, splats = {}, {}
+
+    def head_of(avatar):
+        name = repr(replace(avatar, splats=""))
+        if name not in heads:
+            heads[name] = AvatarHead(avatar)
+        head = copy(heads[name])
+        head.avatar = avatar
+        return head
+
+    def splats_of(avatar, model):
+        if avatar.splats not in splats:
+            splats[avatar.splats] = avatar_splats(avatar, model)
+        return splats[avatar.splats]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracked_frames, "AvatarHead", head_of)
+        patch.setattr(verify_training, "avatar_splats", splats_of)
+        yield
 
 
 @pytest.fixture
@@ -238,8 +265,14 @@ def test_another_format(published_avatar, published, tmp_path):
 
 def trained(published, published_avatar, tmp_path, canonical) -> Avatar:
     """Return the avatar with another canonical mesh, as a training with other parameters would have left it."""
-    splats = read_splatting_avatar(published / "output" / "point_cloud" / "iteration_30000")
-    folder = write_splatting_avatar(replace(splats, canonical=canonical.astype(np.float32)), tmp_path / "trained")
+    folder = tmp_path / "trained"
+    shutil.copytree(published / "output" / "point_cloud" / "iteration_30000", folder, copy_function=os.symlink)
+    os.symlink(published / "output" / "config.yaml", folder / "config.yaml")
+    lines = (folder / "embedding.obj").read_text().splitlines()
+    vertices = (f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in canonical.tolist())
+    changed = [next(vertices) if line.startswith("v ") else line for line in lines]
+    (folder / "embedding.obj").unlink()
+    (folder / "embedding.obj").write_text("\n".join(changed) + "\n")
     return replace(published_avatar, splats=str(folder))
 
 

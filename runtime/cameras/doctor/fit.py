@@ -1,6 +1,7 @@
 """Reprojection of a reading, and the least-squares fits of what a reading may have wrong by a number."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -27,17 +28,17 @@ class Sample:
     sigma: float
     common: float = 0.0
 
-    @property
+    @cached_property
     def redundancy(self) -> float:
         """How many coordinates say as much as one that is independent of all others."""
         return 1 + (int(self.seen.any(axis=1).sum()) - 1) * self.common
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Coordinates that are compared."""
         return 2 * int(self.seen.sum())
 
-    @property
+    @cached_property
     def limit(self) -> float:
         """The RMS in pixels that chance allows a right reading."""
         return self.sigma * (1 + max(3 / np.sqrt(2 * max(self.count, 1)), _LEEWAY))
@@ -64,8 +65,10 @@ def project(reading: Reading, points: np.ndarray) -> tuple[np.ndarray, np.ndarra
     at = camera_points(reading, points)
     depth = at[..., 2]
     safe = np.where(np.abs(depth) < 1e-9, 1e-9, depth)
-    focal = reading.K[:, None, [0, 1], [0, 1]]
-    return at[..., :2] / safe[..., None] * focal + reading.K[:, None, :2, 2], depth
+    pixels = at[..., :2] / safe[..., None]
+    pixels *= np.diagonal(reading.K, axis1=1, axis2=2)[:, None, :2]
+    pixels += reading.K[:, None, :2, 2]
+    return pixels, depth
 
 
 def score(reading: Reading, sample: Sample) -> Score:
@@ -73,8 +76,8 @@ def score(reading: Reading, sample: Sample) -> Score:
     pixels, depth = project(reading, sample.points)
     error = np.where(sample.seen[..., None], pixels - sample.measured, 0).ravel()
     total = float(error @ error)
-    front = float(((depth > 0) & sample.seen).sum() / max(sample.seen.sum(), 1))
-    good = front >= FRONT and reading.K[:, [0, 1], [0, 1]].min() > 0 and np.isfinite(total)
+    front = float(2 * np.count_nonzero((depth > 0) & sample.seen) / max(sample.count, 1))
+    good = front >= FRONT and np.diagonal(reading.K, axis1=1, axis2=2)[:, :2].min() > 0 and np.isfinite(total)
     good = good and np.linalg.det(reading.R).min() > 0
     chi2 = total / sample.sigma**2 / sample.redundancy if good else np.inf
     return Score(np.sqrt(total / max(sample.count, 1)), front, chi2)

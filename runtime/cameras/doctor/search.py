@@ -81,6 +81,7 @@ class Search:
         # Seen on all cameras, for a choice of them has another mean.
         self.reading, self.setting = replace(reading, normalised=round_distance(reading)), setting
         self.frames = min(len(reading), len(landmarks.points2d))
+        self._samples: dict[tuple[int, bool], tuple[Reading, Sample]] = {}
         sigma, keep, self.common = estimate_noise(landmarks)
         given = setting.noise_px
         self.noise_known = given is not None
@@ -92,6 +93,7 @@ class Search:
             sigma, keep = self._noise_of_the_best()
             self.landmarks = replace(landmarks, seen=keep)
         self.sigma = sigma
+        self._samples.clear()  # the noise was found with another sigma
 
     def sample(self, shift: int = 0, whole: bool = False) -> tuple[Reading, Sample]:
         """Return cameras, and what was measured in their frames.
@@ -99,6 +101,12 @@ class Search:
         The cameras are those of a choice of frames; all of the file where `whole`, with nothing seen in frames that
         have no landmarks.
         """
+        key = shift, whole
+        if key not in self._samples:
+            self._samples[key] = self._sampled(shift, whole)
+        return self._samples[key]
+
+    def _sampled(self, shift: int, whole: bool) -> tuple[Reading, Sample]:
         count = len(self.reading) if whole else self.frames
         frames = np.arange(count)
         points = np.arange(len(self.landmarks.points3d))

@@ -2,8 +2,10 @@
 
 import importlib
 import json
+import os
 import pickle
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +61,7 @@ def write_flame(path: Path, seed: int) -> None:
         "weights": near / near.sum(axis=1, keepdims=True),
         "kintree_table": np.array([[2**32 - 1, 0, 1, 1, 1], range(5)], np.int64),
     }
-    path.write_bytes(pickle.dumps(content, protocol=2))
+    path.write_bytes(pickle.dumps(content, protocol=3))  # the first that Python 3 writes bytes in as Python 2 did
 
 
 @dataclass
@@ -143,9 +145,10 @@ def _trained_once(tmp_path_factory):
 
 @pytest.fixture
 def trained(_trained_once, tmp_path):
-    """A trained avatar that a test may damage."""
+    """A trained avatar that a test may damage; FLAME's files, which are large, it may replace but not write into."""
     root = tmp_path / "a" / "b" / "c" / "d"
-    shutil.copytree(_trained_once, root)
+    shutil.copytree(_trained_once, root, ignore=shutil.ignore_patterns("FLAME2020"))
+    shutil.copytree(_trained_once / "FLAME2020", root / "FLAME2020", copy_function=os.link)
     return Trained(
         root,
         root / "anna",
@@ -175,11 +178,18 @@ def store(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def standin(tmp_path_factory):
     """What a user of GAGAvatar has on disk, of a stand-in for FLAME: see demos/gagavatar_standin.py. Read only."""
-    demos = Path(__file__).parents[3] / "demos"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(demos))
-        module = importlib.import_module("gagavatar_standin")
-    out = tmp_path_factory.mktemp("gagavatar") / "one" / "two" / "three" / "four"
-    out.parent.mkdir(parents=True)
-    module.write(out)
-    return out
+    base = tmp_path_factory.getbasetemp()
+    # Workers share it; where two make it at once, one is in vain.
+    done = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "gagavatar"
+    below = Path("one", "two", "three", "four")
+    if not done.exists():
+        demos = Path(__file__).parents[3] / "demos"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(str(demos))
+            module = importlib.import_module("gagavatar_standin")
+        made = tmp_path_factory.mktemp("gagavatar-made")
+        (made / below.parent).mkdir(parents=True)
+        module.write(made / below)
+        with suppress(OSError):
+            made.rename(done)
+    return done / below

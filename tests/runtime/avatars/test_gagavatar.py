@@ -214,7 +214,17 @@ def test_a_wrong_entry_is_one_line(standin, store, tmp_path, case):
         import_avatar(tmp_path / "tracked.pt", Given(entry="basil.jpg", flame=standin / "FLAME_with_eye.pt"))
     assert "\n" not in str(caught.value) and not store.exists()
     # The other is whole, and is none the worse for it.
-    import_avatar(tmp_path / "tracked.pt", Given(entry="imara.jpg", flame=standin / "FLAME_with_eye.pt"))
+    assert read_entry(tmp_path / "tracked.pt", "imara.jpg").name == "imara.jpg"
+
+
+def test_a_wrong_entry_beside_leaves_the_import_alone(standin, store, tmp_path):
+    content = entries(standin)
+    WRONG["scaled"][0](content["basil.jpg"])
+    write_torch(tmp_path / "tracked.pt", content)
+    flame = standin / "FLAME_with_eye.pt"
+    with pytest.raises(MarotteError):
+        import_avatar(tmp_path / "tracked.pt", Given(entry="basil.jpg", flame=flame))
+    assert import_avatar(tmp_path / "tracked.pt", Given(entry="imara.jpg", flame=flame)).avatar.name == "imara"
 
 
 def test_which_one(standin, store, tmp_path):

@@ -380,7 +380,8 @@ def test_another_flame_version(trained, store):
 
 def test_the_version_of_the_expressions_alone(published, store):
     # This stand-in's two versions differ by their expressions only, as if the trackers' basis were another.
-    given = Given(flame=published / "flame/flame2023.pkl", name="x")
+    # The data are named: near this folder lie those of other tests.
+    given = Given(flame=published / "flame/flame2023.pkl", data=published / "data", name="x")
     with pytest.raises(MarotteError, match=r"does not give .*generic_model\.pkl fits"):
         import_splatting_avatar(published / "output", given)
 

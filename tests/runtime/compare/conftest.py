@@ -6,14 +6,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from marotte.models.flame import FlameModel
 from marotte.runtime.avatar import load_avatar
 from marotte.runtime.compare.faces import asked_tracks, at_times
 from marotte.runtime.compare.model import Take
 from marotte.runtime.idle import Idle
 from marotte.runtime.offline import drive
 
+HEADS: dict[tuple, FlameModel] = {}
 SPEECH = Path(__file__).resolve().parents[3] / "demos" / "speech.wav"
 FPS = Fraction(25)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _heads_are_read_once():
+    """Head models from their files, which a comparison reads for each arm, and often: nothing here changes them."""
+    read = FlameModel.load
+
+    def load(path, **options):
+        about = Path(path).stat()
+        key = str(path), about.st_mtime_ns, about.st_size, repr(options)
+        if key not in HEADS:
+            HEADS[key] = read(path, **options)
+        return HEADS[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FlameModel, "load", load)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -70,9 +70,14 @@ def lag(found, truth):
     return steps[best] + part, float(np.corrcoef(found, truth)[0, 1])
 
 
-def test_the_opening_is_what_was_drawn(speaking):
-    pictures, truth, _ = speaking
-    found = watched(pictures)
+@pytest.fixture(scope="module")
+def found(speaking):
+    """What is seen in the pictures as they are."""
+    return watched(speaking[0])
+
+
+def test_the_opening_is_what_was_drawn(speaking, found):
+    truth = speaking[1]
     assert not found.why and found.sure > 0.6
     late, like = lag(found.opening, truth)
     assert like > 0.85
@@ -80,29 +85,26 @@ def test_the_opening_is_what_was_drawn(speaking):
     assert found.opening.min() == 0 and found.opening.max() == 1
 
 
-def test_a_mirrored_film_gives_the_same(speaking):
-    pictures = speaking[0]
-    own, other = watched(pictures), watched(pictures[:, :, ::-1])
+def test_a_mirrored_film_gives_the_same(speaking, found):
+    own, other = found, watched(speaking[0][:, :, ::-1])
     # Box filters round to whole steps of 255.
     np.testing.assert_allclose(own.opening, other.opening, atol=0.02)
     np.testing.assert_allclose(other.box, [SIZE - own.box[2], own.box[1], SIZE - own.box[0], own.box[3]], atol=2.5)
 
 
-def test_a_frame_that_is_missing_is_not_known(speaking):
-    pictures = list(speaking[0])
-    whole = watched(pictures).opening
+def test_a_frame_that_is_missing_is_not_known(speaking, found):
+    pictures, whole = list(speaking[0]), found.opening
     pictures[20] = None
     pictures[100:] = [None] * len(pictures[100:])
-    found = watched(pictures)
-    assert np.isnan(found.opening[20]) and np.isnan(found.opening[100:]).all()
-    assert np.isfinite(np.delete(found.opening[:100], 20)).all()
-    assert np.corrcoef(np.delete(found.opening[:100], 20), np.delete(whole[:100], 20))[0, 1] > 0.95
+    opening = watched(pictures).opening
+    assert np.isnan(opening[20]) and np.isnan(opening[100:]).all()
+    assert np.isfinite(np.delete(opening[:100], 20)).all()
+    assert np.corrcoef(np.delete(opening[:100], 20), np.delete(whole[:100], 20))[0, 1] > 0.95
 
 
-def test_another_place_in_the_picture_changes_little(speaking):
-    pictures = speaking[0]
-    own, other = watched(pictures), watched(np.roll(pictures, 1, axis=2))
-    assert np.corrcoef(own.opening, other.opening)[0, 1] > 0.99
+def test_another_place_in_the_picture_changes_little(speaking, found):
+    other = watched(np.roll(speaking[0], 1, axis=2))
+    assert np.corrcoef(found.opening, other.opening)[0, 1] > 0.99
 
 
 def test_light_that_changes_is_no_mouth(speaking):
@@ -112,10 +114,10 @@ def test_light_that_changes_is_no_mouth(speaking):
     assert np.corrcoef(found.opening, truth)[0, 1] > 0.8
 
 
-def test_the_box_is_near_the_head(speaking):
+def test_the_box_is_near_the_head(speaking, found):
     pictures, _, box = speaking
     np.testing.assert_allclose(head_box(pictures[::10]), box, atol=0.04 * SIZE)
-    np.testing.assert_allclose(watched(pictures).box, box, atol=0.04 * SIZE)
+    np.testing.assert_allclose(found.box, box, atol=0.04 * SIZE)
 
 
 def test_a_head_that_only_moves_is_found_without_a_plain_border(speaking):
