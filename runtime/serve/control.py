@@ -6,7 +6,6 @@ endian, mono. openapi.json has all of them. One socket lost is no session lost: 
 
 import asyncio
 import json
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,8 @@ from marotte.runtime.serve.auth import Bucket
 from marotte.runtime.serve.rooms import Listener, Message, Room
 
 _RATES = (8000, 96000)
+# So often in a row nothing came from a client that is given up.
+_LOOKS = 2
 
 
 class Control:
@@ -27,8 +28,8 @@ class Control:
 
     def __init__(self, room: Room, now: Callable[[], float]) -> None:
         self._room = room
-        self._bucket, self._now = Bucket(room.limits.messages, now), now
-        self._seen = now()  # when its client was last heard of
+        self._bucket = Bucket(room.limits.messages, now)
+        self._alive = True  # its client was heard of since the last look
         self._turn: str | None = None  # that this socket's sound belongs to
         self._bad = 0
         self._does: dict[str, Callable[[Message], None]] = {
@@ -73,15 +74,19 @@ class Control:
         await socket.close(code=WSCloseCode.TRY_AGAIN_LATER, message=b"you do not read")
 
     async def _watch(self, socket: web.WebSocketResponse, request: web.Request) -> None:
-        """Ask the client now and then whether it is there, and end the connection where nothing comes."""
-        every = self._room.limits.heartbeat_s
+        """Ask the client now and then whether it is there, and end the connection where nothing comes.
+
+        By looks, not by time: after this process stood still, all that clients sent waits to be read.
+        """
+        every, silent = self._room.limits.heartbeat_s, 0
         while request.transport is not None:
             await asyncio.sleep(every)
+            silent, self._alive = 0 if self._alive else silent + 1, False
             try:
                 await asyncio.wait_for(socket.ping(), every)
             except TimeoutError:
-                self._seen = -math.inf
-            if self._now() - self._seen > 2 * every:
+                silent = _LOOKS
+            if silent >= _LOOKS and request.transport is not None:
                 request.transport.abort()
 
     async def _read(self, socket: web.WebSocketResponse, listener: Listener, request: web.Request) -> None:
@@ -90,7 +95,7 @@ class Control:
                 await asyncio.sleep(wait)
             if request.transport is None or request.transport.is_closing():
                 return  # nobody is there any more, however much waits
-            self._seen = self._now()
+            self._alive = True
             try:
                 if message.type == WSMsgType.TEXT:
                     self._take(message.data)

@@ -1,14 +1,17 @@
 """A live server in a process of its own, and one Chromium that looks at it; both for all tests here."""
 
+import io
 import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
+import wave
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,7 @@ FLAGS = (
 ).split()
 READY = re.compile(r"(http://127\.0\.0\.1:\d+)/")
 # Long beyond anything that a loaded machine needs: nothing is measured by it.
-PATIENCE_MS = 20_000
+PATIENCE_MS = 40_000
 
 # The grey values of the middle of the lower face, from whatever shows the picture.
 LOOK = """
@@ -39,6 +42,16 @@ LOOK = """
 }
 """
 MOUTH = (0.38, 0.5, 0.62, 0.68)
+
+
+@cache
+def long_speech() -> bytes:
+    """The demo's speech several times over, a WAV file."""
+    out = io.BytesIO()
+    with wave.open(str(SPEECH)) as once, wave.open(out, "wb") as whole:
+        whole.setparams(once.getparams())
+        whole.writeframes(once.readframes(once.getnframes()) * 5)
+    return out.getvalue()
 
 
 @contextmanager
@@ -60,13 +73,7 @@ def serving(*options: str, port: int = 0) -> Iterator[str]:
             yield found.group(1)
         finally:
             server.terminate()
-            server.wait(20)
-
-
-@pytest.fixture(scope="session")
-def serve() -> Callable:
-    """Start a server of one's own."""
-    return serving
+            server.wait(PATIENCE_MS / 1000)
 
 
 @pytest.fixture(scope="session")
@@ -118,7 +125,7 @@ class Opened:
     def stats(self) -> dict:
         return self.page.evaluate("marotte.stats()")
 
-    def shows(self, more: int = 5) -> None:
+    def shows(self, more: int = 2) -> None:
         """Wait until some more pictures have been shown."""
         self.wait("marotte.live.transport?.element.classList.contains('seen')")
         shown = self.stats()["shown"]
@@ -127,31 +134,44 @@ class Opened:
     def look(self, place: tuple = MOUTH) -> np.ndarray:
         return np.array(self.page.evaluate(LOOK, place))
 
-    def changes(self, pictures: int = 9, place: tuple = MOUTH) -> float:
-        """How much a place of the picture changes within about a second, grey values."""
+    def rests(self) -> tuple[np.ndarray, float]:
+        """Return the mouth of a face that is still, and how much it changes over some pictures, grey values."""
         seen = []
-        for _ in range(pictures):
-            seen.append(self.look(place))
-            self.page.wait_for_timeout(80)
-        return float(np.std(seen, axis=0).mean())
+        for _ in range(4):
+            self.shows(1)
+            seen.append(self.look())
+        return seen[-1], float(np.std(seen, axis=0).mean())
+
+    def until(self, true: Callable[[], bool]) -> None:
+        """Wait until something is true that is not of the page alone."""
+        for _ in range(PATIENCE_MS // 50):
+            if true():
+                return
+            self.page.wait_for_timeout(50)
+        raise AssertionError(f"it did not happen; {self.page.evaluate('marotte.stats()')}")
+
+    def moves(self, quiet: float, look: Callable[[], np.ndarray] | None = None) -> float:
+        """Wait until the mouth has changed by far more than one that is still does; return by how much."""
+        seen, look = [], look or self.look
+        self.until(lambda: seen.append(look()) or np.std(seen[-20:], axis=0).mean() > 3 * quiet + 1)
+        return float(np.std(seen[-20:], axis=0).mean())
 
     def say(self, file: Path | None = None) -> None:
-        self.page.set_input_files("#pick", file or SPEECH)
+        """Pick a sound file: what is said is longer than anything that is done while it is."""
+        spoken = {"name": SPEECH.name, "mimeType": "audio/wav", "buffer": long_speech()}
+        self.page.set_input_files("#pick", file or spoken)
 
 
-@pytest.fixture
-def visit(chromium, address) -> Iterator[Callable[..., Opened]]:
-    """Open the page, `visit("?transport=ws", width=390, height=844)`; after the test nothing may have gone wrong."""
-    opened: list[Opened] = []
-    contexts = []
+@pytest.fixture(scope="module")
+def visiting(chromium, address) -> Callable:
+    """Open the page until the end of the block; what goes wrong in it is kept."""
 
-    def go(query: str = "", *, at: str = address, **options) -> Opened:
+    @contextmanager
+    def go(query: str = "", *, at: str = address, **options) -> Iterator[Opened]:
         size = {"width": options.pop("width", 1280), "height": options.pop("height", 800)}
         context = chromium.new_context(viewport=size, **options)
-        contexts.append(context)
         page = context.new_page()
         one = Opened(page)
-        opened.append(one)
         page.set_default_timeout(PATIENCE_MS)
         page.add_init_script("addEventListener('securitypolicyviolation', (e) => console.error('CSP', e.blockedURI))")
         page.on("pageerror", lambda error: one.faults.append(str(error)))
@@ -169,15 +189,52 @@ def visit(chromium, address) -> Iterator[Callable[..., Opened]]:
             "response",
             lambda answer: one.refused.append((answer.url, answer.status)) if answer.status >= 400 else None,
         )
-        page.goto(f"{at}/{query}")
-        one.wait("Boolean(window.marotte && marotte.live.transport)")
-        return one
+        try:
+            page.goto(f"{at}/{query}")
+            one.wait("Boolean(window.marotte && marotte.live.transport)")
+            yield one
+            # Its share of the server is for the next test.
+            one.page.evaluate("window.marotte?.live.end()")
+        finally:
+            context.close()
 
-    yield go
-    for one, context in zip(opened, contexts, strict=True):
-        # Its share of the server is for the next test.
-        one.page.evaluate("window.marotte?.live.end()")
-        context.close()
+    return go
+
+
+def _is_well(one: Opened) -> None:
+    assert one.faults == []
+    assert len(one.hosts) == 1
+
+
+@pytest.fixture
+def visit(visiting) -> Iterator[Callable[..., Opened]]:
+    """Open the page, `visit("?transport=ws", width=390, height=844)`; after the test nothing may have gone wrong."""
+    opened: list[Opened] = []
+    with ExitStack() as stack:
+
+        def go(*arguments, **options) -> Opened:
+            opened.append(stack.enter_context(visiting(*arguments, **options)))
+            return opened[-1]
+
+        yield go
     for one in opened:
-        assert one.faults == []
-        assert len(one.hosts) == 1
+        _is_well(one)
+
+
+@pytest.fixture(scope="module")
+def kept(visiting) -> Iterator[Opened]:
+    """The page that `shared` is."""
+    with visiting() as one:
+        yield one
+
+
+@pytest.fixture
+def shared(kept) -> Iterator[Opened]:
+    """The page, silent, that other tests of a file have used and will; nothing may go wrong in any of them."""
+    kept.faults.clear()
+    kept.refused.clear()
+    kept.shows(1)
+    kept.wait_state("ready")
+    yield kept
+    kept.page.evaluate("marotte.live.interrupt()")
+    _is_well(kept)

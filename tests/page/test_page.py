@@ -1,8 +1,10 @@
 """What surrounds the face: it is found again, its settings work, it can be used by keyboard, by ear and on a phone."""
 
+import contextlib
+import socket
+import threading
+import urllib.request
 from pathlib import Path
-
-import pytest
 
 # What a browser calls things that can be used, in the order of the Tab key.
 ORDER = [
@@ -60,22 +62,57 @@ def test_a_reload_finds_the_session_again(visit):
     assert opened.refused == []
 
 
-def test_a_server_that_comes_back_is_found_again(visit, serve):
-    options = ("--size", "128", "--fps", "5", "--driver", "acoustic")
-    with serve(*options) as address:
-        opened = visit(at=address)
-        opened.shows()
-        session = opened.stats()["session"]
+class Relay:
+    """A port of its own that leads to a server, until it is cut and mended."""
+
+    def __init__(self, address):
+        self.host, _, port = address.removeprefix("http://").partition(":")
+        self.to, self.port = int(port), 0
+        self.mend()
+
+    def mend(self):
+        self.open = [socket.create_server((self.host, self.port))]
+        self.port = self.open[0].getsockname()[1]
+        threading.Thread(target=self._accept, args=self.open, daemon=True).start()
+
+    def cut(self):
+        for each in self.open:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self, listening):
+        with contextlib.suppress(OSError):
+            while True:
+                ends = listening.accept()[0], socket.create_connection((self.host, self.to))
+                self.open += ends
+                for one, other in (ends, ends[::-1]):
+                    threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+
+    def _carry(self, one, other):
+        with contextlib.suppress(OSError):
+            while data := one.recv(1 << 16):
+                other.sendall(data)
+            other.shutdown(socket.SHUT_WR)
+
+
+def test_a_server_that_comes_back_is_found_again(visit, address):
+    relay = Relay(address)
+    opened = visit(at=f"http://{relay.host}:{relay.port}")
+    opened.shows()
+    session = opened.stats()["session"]
+    relay.cut()
     opened.wait_state("reconnecting")
     assert opened.page.locator("#state-text").inner_text() == "Reconnecting"
     assert opened.page.get_by_role("alert").first.is_visible()
+    # What comes back is a server that knows nothing of before.
+    ended = urllib.request.Request(f"{address}/v1/sessions/{session}", method="DELETE")
+    urllib.request.urlopen(ended, timeout=60).close()
+    relay.mend()
+    opened.wait_state("ready")
+    opened.shows()
+    assert opened.stats()["session"] != session
     opened.faults.clear()  # a browser reports the connections that it could not make
-    with serve(*options, port=int(address.rpartition(":")[2])):
-        opened.wait_state("ready")
-        opened.shows()
-        assert opened.stats()["session"] != session
-        opened.faults.clear()
-        opened.page.goto("about:blank")
 
 
 def test_a_closed_tab_gives_its_session_back(visit):
@@ -99,8 +136,7 @@ def test_settings_change_the_face(visit):
     session = opened.stats()["session"]
     opened.page.get_by_role("radio", name="Night").check()
     opened.wait("marotte.live.settings.background === '#15181d'")
-    opened.shows(10)
-    assert opened.look((0.02, 0.1, 0.08, 0.2)).mean() < 60
+    opened.until(lambda: opened.look((0.02, 0.1, 0.08, 0.2)).mean() < 60)
     opened.page.locator("#expressiveness").fill("2")
     opened.wait("marotte.live.settings.expressiveness === 2")
     assert opened.stats()["session"] == session
@@ -115,9 +151,8 @@ def test_settings_change_the_face(visit):
     opened.wait("document.querySelectorAll('#screen > .layer').length === 1")
 
 
-def test_settings_that_are_refused_leave_the_face_as_it_was(visit):
-    opened = visit()
-    opened.shows()
+def test_settings_that_are_refused_leave_the_face_as_it_was(shared):
+    opened = shared
     opened.page.evaluate("marotte.live.change({fps: 1000})")
     alert = opened.page.get_by_role("alert")
     alert.wait_for()
@@ -154,20 +189,15 @@ def test_it_is_used_by_keyboard(visit):
     opened.wait_state("ready")
     opened.page.locator("#file").focus()
     opened.page.keyboard.press("Enter")
-    for _ in range(100):
-        if not choosers:
-            opened.page.wait_for_timeout(50)
+    opened.until(lambda: choosers)
     choosers[0].set_files(Path(__file__).resolve().parents[2] / "demos" / "speech.wav")
     opened.wait_state("speaking")
     opened.page.keyboard.press("Escape")
     opened.wait_state("interrupted", "ready")
 
 
-def test_everything_has_a_name_and_what_happens_is_said(visit):
-    opened = visit()
-    opened.shows()
-    opened.wait_state("ready")
-    page = opened.page
+def test_everything_has_a_name_and_what_happens_is_said(shared):
+    page = shared.page
     assert page.evaluate(NAMELESS) == []
     assert page.evaluate("document.documentElement.lang") == "en"
     assert page.title()
@@ -187,20 +217,22 @@ def test_everything_has_a_name_and_what_happens_is_said(visit):
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize(("width", "height"), [(360, 740), (844, 390)])
-def test_a_phone_has_room_for_it(visit, width, height):
-    opened = visit(width=width, height=height, is_mobile=True, has_touch=True)
+def test_a_phone_has_room_for_it(visit):
+    opened = visit(width=360, height=740, is_mobile=True, has_touch=True)
     opened.shows()
     page = opened.page
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.locator("#live > summary").tap()
-    assert page.evaluate(SMALL) == []
-    assert page.locator("#stages").is_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    # Face and dock are seen together.
-    page.evaluate("scrollTo(0, 0)")
-    box = page.locator("#dock").bounding_box()
-    assert box and box["y"] + box["height"] <= height
+    for width, height in ((360, 740), (844, 390)):
+        page.set_viewport_size({"width": width, "height": height})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.locator("#live > summary").tap()
+        assert page.evaluate(SMALL) == []
+        assert page.locator("#stages").is_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # Face and dock are seen together.
+        page.evaluate("scrollTo(0, 0)")
+        box = page.locator("#dock").bounding_box()
+        assert box and box["y"] + box["height"] <= height
+        page.locator("#live > summary").tap()
 
 
 def test_nothing_moves_while_it_loads(visit):

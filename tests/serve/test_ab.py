@@ -7,7 +7,7 @@ import pytest
 
 from marotte.runtime.live.metrics import Metrics
 from marotte.runtime.live.segment import to_int16
-from marotte.runtime.serve.media import SOUND, unpack
+from marotte.runtime.serve.media import CONFIG, SOUND, unpack
 from marotte.runtime.testing import speech_like
 
 SPEECH = to_int16(speech_like(1.0)).tobytes()
@@ -17,20 +17,21 @@ async def sounds(media, until):
     """Return the sound of a media socket by tick, and the ticks of its pictures, until both have gone so far."""
     heard, seen = {}, []
     while not seen or seen[-1] < until or max(heard, default=0) < until:
-        kind, tick, payload = unpack(await media.receive_bytes(timeout=15))
+        kind, tick, payload = unpack(await media.receive_bytes(timeout=30))
         if kind == SOUND:
             heard[tick] = payload
-        elif kind:
+        elif kind != CONFIG:
             seen.append(tick)
     return heard, seen
 
 
-def test_what_is_said_to_the_first_is_said_by_both_at_the_same_ticks(serving, tools):
+def test_what_is_said_to_the_first_is_said_by_both_at_the_same_ticks(serving, tools, all_sound):
     async def work(client):
         first = await client.open()
         async with client.control(first) as control, client.media(first) as one:
             await control.send_json({"type": "speak", "turn": "a"})
-            await control.send_bytes(SPEECH * 4)
+            for _ in range(10):  # longer than all that follows takes on any machine
+                await control.send_bytes(SPEECH * 30)
             await tools.heard(control, "started")
             second = await client.open(beside=first["id"], driver="viseme", variant=None, expressiveness=2)
             assert await tools.heard(control, "twin", open=True) == {
@@ -90,13 +91,25 @@ def test_what_cannot_stand_beside_another(serving):
     serving(work, limits={"sessions": 2})
 
 
+def test_a_viewer_can_do_without_sound(serving):
+    async def work(client):
+        async with client.media(await client.open()) as media:
+            await media.send_str("silent")
+            pictures = 0
+            # So many do not come without the sound between them to one that has both.
+            while pictures < 20:
+                kind, _, _ = unpack(await media.receive_bytes(timeout=30))
+                pictures = 0 if kind == SOUND else pictures + 1
+
+    serving(work)
+
+
 def test_seconds_leave_no_memory(serving, tools):
     async def use(client, first):
         second = await client.open(beside=first["id"], driver="viseme")
         async with client.media(second) as media:
             await media.send_str("silent")
-            kinds = [unpack(await media.receive_bytes(timeout=10))[0] for _ in range(6)]
-            assert kinds[-3:] and SOUND not in kinds[-3:]
+            await media.receive_bytes(timeout=30)
             await client.end(second)
         await tools.until(lambda: len(client.studio._sessions) == 1)
 
@@ -106,7 +119,7 @@ def test_seconds_leave_no_memory(serving, tools):
             await control.send_json({"type": "speak", "stream": True})
             for _ in range(2):
                 await use(client, first)
-            assert await tools.left_by(lambda: use(client, first), 5) < 10_000
+            assert await tools.left_by(lambda: use(client, first)) < 10_000
             assert client.rooms.get(first["id"]).twins == [] and not client.studio.sessions[0].speaker._voices
 
     serving(work)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from marotte.runtime.live.encode import H264Encoder
 from marotte.runtime.live.segment import to_int16
 from marotte.runtime.serve.media import CONFIG, DELTA, KEY, SOUND, codec_of, unpack
 from marotte.runtime.serve.uploads import is_sound
@@ -37,21 +38,23 @@ def pitch(sound):
 
 
 def loud(pieces):
-    """Return the part of sound that can be heard, and check that no tick is missing in it."""
+    """Return the part of sound that can be heard, and check that no tick is missing in it.
+
+    Frames of silence are left out: on a busy machine a turn waits for its sound.
+    """
     ticks = [tick for tick, _ in pieces]
     assert ticks == list(ticks[0] + np.cumsum([0] + [len(pcm) for _, pcm in pieces])[:-1])
-    sound = np.concatenate([pcm for _, pcm in pieces])
+    sound = np.concatenate([pcm for _, pcm in pieces if pcm.any()] or [np.zeros(0, np.int16)])
     where = np.flatnonzero(np.abs(sound) > 3000)
     return sound[where[0] : where[-1] + 1] if len(where) else sound[:0]
 
 
-async def watch(client, session, seconds):
-    """Return the sound [(tick, pcm)], the packets and the configuration of some seconds."""
+async def watch(socket, pictures, seconds=0.0):
+    """Return sound [(tick, pcm)], packets and configuration, until so many pictures, and so much that is no silence."""
     sound, packets, config = [], [], None
-    async with client.media(session) as media:
-        ends = asyncio.get_running_loop().time() + seconds
-        while asyncio.get_running_loop().time() < ends:
-            kind, tick, payload = unpack(await media.receive_bytes(timeout=10))
+    async with socket as media:
+        while len(packets) < pictures or sum(len(pcm) for _, pcm in sound if pcm.any()) < seconds * 48000:
+            kind, tick, payload = unpack(await media.receive_bytes(timeout=30))
             if kind == CONFIG:
                 config = json.loads(payload)
             elif kind == SOUND:
@@ -61,10 +64,11 @@ async def watch(client, session, seconds):
     return sound, packets, config
 
 
-def test_two_sessions_have_their_own_voice_and_face(serving):
+def test_two_sessions_have_their_own_voice_and_face(serving, tools, all_sound):
     async def work(client):
         sessions = [await client.open(), await client.open(background="#ff0000")]
-        watching = [asyncio.create_task(watch(client, session, 2.0)) for session in sessions]
+        watching = [asyncio.create_task(watch(client.media(session), 26, 0.8)) for session in sessions]
+        await tools.until(lambda: all(client.rooms.get(session["id"]).about()["viewers"] for session in sessions))
         for session, hertz in zip(sessions, (440, 1000), strict=True):
             status, said = await client.say(session, wav(tone(hertz, 0.8)))
             assert status == 202 and said["seconds"] == 0.8
@@ -76,7 +80,7 @@ def test_two_sessions_have_their_own_voice_and_face(serving):
             assert config["codec"].startswith("avc1.42") and (config["width"], config["sample_rate"]) == (64, 48000)
             assert packets[0][0] == KEY and {kind for kind, _, _ in packets} == {KEY, DELTA}
             ticks = [tick for _, tick, _ in packets]
-            assert ticks == sorted(ticks) and all(tick % 1920 == 0 for tick in ticks) and len(ticks) > 25
+            assert ticks == sorted(ticks) and all(tick % 1920 == 0 for tick in ticks)
             decoder = av.CodecContext.create("h264", "r")
             pictures = [f for _, _, p in packets for f in decoder.decode(av.Packet(p))]
             assert len(pictures) == len(packets)
@@ -88,7 +92,7 @@ def test_two_sessions_have_their_own_voice_and_face(serving):
 
 def test_sound_files_of_many_kinds(serving, tools):
     def data(form):
-        sound = tone(300, 0.5, 22050)
+        sound = tone(300, 0.3, 22050)
         out = io.BytesIO()
         if form == "m4a":
             with av.open(out, "w", format="mp4") as container:
@@ -108,7 +112,7 @@ def test_sound_files_of_many_kinds(serving, tools):
                 status, said = await client.say(session, data(form))
                 assert status == 202, form
                 finished = await tools.heard(control, "finished", turn=said["turn"])
-                assert finished["reason"] == "end" and finished["position_s"] == pytest.approx(0.5, abs=0.12), form
+                assert finished["reason"] == "end" and finished["position_s"] == pytest.approx(0.3, abs=0.12), form
         await tools.until(lambda: client.rooms.get(session["id"]).uploads == 0)
 
     serving(work)
@@ -164,10 +168,11 @@ def test_files_queue_up_and_an_interruption_forgets_them(serving, tools, tmp_pat
     serving(work, limits={"uploads": 2})
 
 
-def test_a_viewer_that_does_not_read_is_let_go(serving, tools):
+def test_a_viewer_that_does_not_read_is_let_go(serving, tools, all_sound):
     async def work(client):
         session = await client.open(size=256)
         room = client.rooms.get(session["id"])
+        client.limit(room, heartbeat_s=0.5)
         plain = socket.create_connection(("127.0.0.1", client.listening.port))
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         plain.sendall(
@@ -176,12 +181,13 @@ def test_a_viewer_that_does_not_read_is_let_go(serving, tools):
             "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
         )
         await tools.until(lambda: room.about()["viewers"] == 1)
-        sound, packets, _ = await watch(client, session, 1.0)
-        assert len(packets) > 10 and loud(sound).size == 0
+        client.limit(room, heartbeat_s=300)  # of the one that reads, however long this process stands still
+        sound, packets, _ = await watch(client.media(session), 12)
+        assert packets and loud(sound).size == 0
         await tools.until(lambda: room.about()["viewers"] == 0)
         plain.close()
 
-    serving(work, limits={"heartbeat_s": 1})
+    serving(work)
 
 
 def test_a_viewer_that_vanishes_and_comes_back_gets_a_key_frame(serving, tools):
@@ -189,11 +195,11 @@ def test_a_viewer_that_vanishes_and_comes_back_gets_a_key_frame(serving, tools):
         session = await client.open()
         for _ in range(3):
             media = await client.media(session)
-            await media.receive_bytes(timeout=10)
+            await media.receive_bytes(timeout=30)
             media._response.connection.transport.abort()
             await media.close()
         await tools.until(lambda: client.rooms.get(session["id"]).about()["viewers"] == 0)
-        _, packets, config = await watch(client, session, 0.5)
+        _, packets, config = await watch(client.media(session), 1)
         assert packets[0][0] == KEY and config["codec"] == codec_of(packets[0][2])
 
     serving(work)
@@ -202,14 +208,24 @@ def test_a_viewer_that_vanishes_and_comes_back_gets_a_key_frame(serving, tools):
 def test_a_request_for_a_key_frame_is_heard(serving):
     async def work(client):
         session = await client.open()
-        async with client.media(session) as media:
-            keys = 0
-            for _ in range(40):
-                kind, _, _ = unpack(await media.receive_bytes(timeout=10))
-                keys += kind == KEY
-                if kind == DELTA and keys < 3:
-                    await media.send_str("key")
-            assert keys >= 3
+        encoder, asked = H264Encoder.encode, []
+
+        def encode(self, pixels, tick, *, key, corner):
+            if key:
+                asked.append(tick)
+            return encoder(self, pixels, tick, key=key, corner=corner)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(H264Encoder, "encode", encode)
+            async with client.media(session) as media:
+                keys, wanted = [], 0
+                while len(keys) < 3:
+                    kind, tick, _ = unpack(await media.receive_bytes(timeout=30))
+                    if kind == KEY and tick in asked:
+                        keys.append(tick)
+                    if kind == DELTA and wanted < len(keys):
+                        await media.send_str("key")
+                        wanted += 1
 
     serving(work)
 

@@ -115,6 +115,7 @@ def test_the_real_thing(monkeypatch):
     """Few small pictures, so that it runs on a machine that does something else; all figures are there."""
     for pause in ("_SETTLE_S", "_FREED_S"):
         monkeypatch.setattr(bench_live, pause, 0.2)
+    monkeypatch.setattr(bench_live, "_SOON_S", 30.0)
     request = LiveRequest(20000, 216, Fraction(10), "acoustic", seconds=1.0, turns=1, sessions=2)
     told = []
     figures = bench_live.measure_live(request, told.append)

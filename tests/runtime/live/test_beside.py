@@ -62,6 +62,9 @@ class _Talk(DriverStream):
         return empty(FPS, "arkit52")
 
 
+COSTS = {}  # of frames, measured once for all studios here
+
+
 class Stage:
     """A studio without threads. drivers: more of them, by name."""
 
@@ -72,6 +75,7 @@ class Stage:
             return drivers[name] if kind == "driver" and name in drivers else create(kind, name)
 
         self.studio = Studio(clock=self.clock, share=share, make=make)
+        self.studio._costs = COSTS
         self.events = {}
 
     def open(self, beside=None, **changes):

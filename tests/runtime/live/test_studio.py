@@ -29,12 +29,16 @@ FEW = {"variant": "live"}  # Gaussians
 SETTINGS = LiveSettings(driver="acoustic", width=64, height=64, fps=Fraction(25), counter=True, renderer_options=FEW)
 
 
+COSTS = {}  # of frames, measured once for all studios here
+
+
 class Stage:
     """A studio without threads."""
 
     def __init__(self, share=1e9, **options):
         self.clock = SimulatedClock(100.0)
         self.studio = Studio(clock=self.clock, share=share, **options)
+        self.studio._costs = COSTS
         self.events = []
 
     def open(self, settings=SETTINGS, kind="pixels"):
@@ -221,15 +225,15 @@ def test_sessions_give_everything_back():
         stage.studio.run_once()
         stage.events.clear()
 
-    for _ in range(3):
+    for _ in range(2):
         once()
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    for _ in range(4):
+    for _ in range(3):
         once()
     gc.collect()
-    left = (tracemalloc.get_traced_memory()[0] - before) / 4
+    left = (tracemalloc.get_traced_memory()[0] - before) / 3
     tracemalloc.stop()
     assert left < 10_000
     assert not stage.studio._sessions
@@ -242,11 +246,9 @@ def test_threads_start_and_stop():
     seen = threading.Event()
     viewer = Viewer("h264", seen.set)
     session.watch(viewer)
-    for _ in range(100):
-        seen.wait(0.1)
+    while not (packet := viewer.picture()):
+        assert seen.wait(60)
         seen.clear()
-        if packet := viewer.picture():
-            break
     assert packet.key
     studio.close()
     assert session.closed and not any(t.name.startswith("marotte-") for t in threading.enumerate())
