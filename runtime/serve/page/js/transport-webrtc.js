@@ -19,7 +19,7 @@ const ASKED_MS = 3000;
 const RTP_WRAP = 2 ** 32;
 const RTP_MS = 90;
 // What the server keeps sound for, to send it evenly, and the sound card's buffer: neither shows in the sound's statistics.
-const UNSEEN_MS = 40;
+const UNSEEN_MS = 55;
 
 /** @implements {import("./transport.js").Transport} */
 export class WebRtcTransport {
