@@ -114,7 +114,7 @@ class Desk:
         return [sys.executable, "-m", "marotte", *map(str, arguments)]
 
     def run(self, *arguments: object, **environment: str) -> Result:
-        if arguments[:1] in self.starter.seen:
+        if arguments[:1] in self.starter.seen and arguments[:1] != ("-c",):
             return self.starter.run(self.folder, arguments, {**os.environ, **environment})
         self.starter.seen.add(arguments[:1])
         done = subprocess.run(
