@@ -192,7 +192,7 @@ async def _flow(request: LiveRequest, api: Api, page: Page, program: Program, ad
         add(Figure(f"frames {name}", rate, "a second", least=target if fast else None))
     add(Figure("the server alone", cpu, "CPU-ms a frame", most=22 if fast else None, wall=False))
     waits = {"jitterBufferMs": "pictures wait", "soundBufferMs": "sound waits"}
-    for name, what in {**waits, "avOffsetMs": "sound before picture by getStats"}.items():
+    for name, what in {**waits, "avOffsetMs": "sound before picture by its own account"}.items():
         if now[name] is not None:
             add(Figure(f"in the page {what}", now[name], "ms"))
     _stages(metrics, ("render", "encode", "send"), add)

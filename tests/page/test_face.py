@@ -103,6 +103,9 @@ def test_a_second_file_stops_the_microphone_and_says_the_file(shared):
     microphone.click()
     opened.wait_state("listening")
     opened.say()
+    opened.wait(
+        "marotte.stats().then((now) => now.position?.seconds > 60)"
+    )  # the file's turn; the microphone's may begin late
     opened.wait_state("speaking")
     assert microphone.get_attribute("aria-pressed") == "false"
 

@@ -98,7 +98,7 @@ export class WebRtcTransport {
       shown: this.#shown,
       decoded: video.framesDecoded ?? 0,
       dropped: { decoder: video.framesDropped ?? 0, "lost packets": video.packetsLost ?? 0, freezes: video.freezeCount ?? 0 },
-      avOffsetMs: both ? audio.estimatedPlayoutTimestamp - video.estimatedPlayoutTimestamp : null,
+      avOffsetMs: both ? audio.estimatedPlayoutTimestamp - video.estimatedPlayoutTimestamp - UNSEEN_MS : null,
       jitterBufferMs: mean(video.jitterBufferDelay, video.jitterBufferEmittedCount),
       soundBufferMs: mean(audio.jitterBufferDelay, audio.jitterBufferEmittedCount),
       decodeMs: mean(video.totalDecodeTime, video.framesDecoded),
