@@ -59,6 +59,7 @@ class Room:
         self.microphone: str | None = None
         self.talking = asyncio.Lock()  # held by the sound file that is being spoken
         self.uploads = 0
+        self.interruptions = 0
         self.pushes: list[Push] = []
         self.twins: list[Room] = []  # those beside it
         self._left = -math.inf  # when the last of its clients went
@@ -89,7 +90,8 @@ class Room:
             raise Refused(409, "this session says what the one beside it says: speak to that one")
 
     def interrupt(self) -> None:
-        """Stop what is said and what waits to be said, the microphone included."""
+        """Stop what is said and what waits to be said: files on their way and the microphone included."""
+        self.interruptions += 1
         for task in [task for task in self._tasks if task.get_name() == "say"]:
             task.cancel()
         self.turn_microphone(None)
@@ -195,6 +197,10 @@ class Room:
         for listener in self._listeners:
             listener.put(message)
 
+    def tell_finished(self, turn: str, reason: str, seconds: float = 0.0) -> None:
+        """Tell that a turn is over, and how much of it was heard."""
+        self.tell({"type": "finished", "turn": turn, "position_s": round(seconds, 4), "reason": reason})
+
     def start(self, work: Any, name: str) -> asyncio.Task[Any]:
         """Run a coroutine that ends with the room at the latest."""
         task = self._loop.create_task(work, name=name)
@@ -225,9 +231,7 @@ class Room:
             self.tell({"type": "started", "turn": event.turn, "tick": event.tick, "waited_ms": waited})
         elif isinstance(event, Finished):
             heard = event.heard
-            self.tell(
-                {"type": "finished", "turn": heard.turn, "position_s": round(heard.seconds, 4), "reason": event.reason}
-            )
+            self.tell_finished(heard.turn, event.reason, heard.seconds)
             if self.microphone == heard.turn:
                 self.turn_microphone(None)
         elif isinstance(event, RanDry):

@@ -44,6 +44,7 @@ class Upload:
         self._path = Path(self._folder.name) / "sound"
         self._source: AudioSource | None = None
         self.seconds: float | None = None
+        self.begun = False  # its turn
         self._reading = threading.Lock()
         self._closed = False
 
@@ -88,6 +89,7 @@ class Upload:
         async with self._room.talking:
             self._room.turn_microphone(None)
             speaker.speak(turn, source.rate)
+            self.begun = True
             said = 0
             try:
                 blocks = source.blocks(max(1, round(_BLOCK_S * source.rate)))
@@ -125,25 +127,36 @@ class Upload:
 
 
 async def say(room: Room, request: web.Request) -> dict[str, object]:
-    """Receive a sound file and have it spoken; return the turn's name and how long it is, where that is known."""
+    """Receive a sound file and have it spoken; return the turn's name and how long it is, where that is known.
+
+    Raises Refused, also where an interruption came before it was there.
+    """
     room.check_speech()
     if room.uploads >= room.limits.uploads:
         raise Refused(429, f"{room.uploads} sound files wait to be spoken, the limit `uploads`")
     room.uploads += 1
-    upload = Upload(room)
+    upload, interruptions = Upload(room), room.interruptions
 
-    def done(_: object = None) -> None:
+    def done() -> None:
         room.uploads -= 1
         upload.close()
 
     try:
         await upload.receive(request)
         await upload.open()
+        if room.interruptions != interruptions:
+            raise Refused(409, "interrupted before it was there")
     except BaseException:
         done()
         raise
     turn = room.new_turn()
+
+    def over(speaking: asyncio.Task[None]) -> None:
+        done()
+        if speaking.cancelled() and not upload.begun and not room.closed.is_set():
+            room.tell_finished(turn, "interrupted")
+
     # Also where it is cancelled before its first step.
-    room.start(upload.speak(turn), "say").add_done_callback(done)
+    room.start(upload.speak(turn), "say").add_done_callback(over)
     room.session.touch()
     return {"turn": turn, "seconds": None if upload.seconds is None else round(upload.seconds, 3)}

@@ -110,6 +110,38 @@ def test_a_second_file_stops_the_microphone_and_says_the_file(shared):
     assert microphone.get_attribute("aria-pressed") == "false"
 
 
+def test_two_files_are_said_one_after_the_other(shared, tmp_path):
+    import soundfile
+
+    opened = shared
+    sound, rate = soundfile.read(SPEECH)
+    soundfile.write(tmp_path / "first.wav", sound[:rate], rate)
+    opened.page.evaluate("""window.captions = [];
+        new MutationObserver(() => captions.push(document.getElementById('caption').textContent))
+            .observe(document.getElementById('caption'), {subtree: true, childList: true})""")
+    opened.say(tmp_path / "first.wav")
+    opened.say()
+    opened.wait("marotte.stats().then((now) => now.position?.seconds > 60)")
+    captions = [text for text in opened.page.evaluate("captions") if not text.startswith("Sending")]
+    assert list(dict.fromkeys(captions)) == ["first.wav", "speech.wav"]
+    assert opened.page.locator("#progress").is_visible()
+
+
+def test_stop_breaks_off_a_file_that_is_on_its_way(shared):
+    opened = shared
+    opened.page.route("**/say", lambda route: None)  # it does not arrive
+    opened.say()
+    caption, stop = opened.page.locator("#caption"), opened.page.get_by_role("button", name="Stop")
+    opened.until(lambda: caption.inner_text().startswith("Sending"))
+    assert stop.get_attribute("aria-disabled") == "false"
+    with opened.page.expect_event("requestfailed"):
+        stop.click()
+    opened.until(caption.is_hidden)
+    assert stop.get_attribute("aria-disabled") == "true"
+    assert opened.page.get_by_role("alert").count() == 0
+    opened.page.unroute("**/say")
+
+
 def test_a_file_is_dropped_on_the_face(shared):
     opened = shared
     opened.page.evaluate(DROP, ["dragover", base64.b64encode(SPEECH.read_bytes()).decode()])

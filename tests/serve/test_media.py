@@ -160,12 +160,38 @@ def test_files_queue_up_and_an_interruption_forgets_them(serving, tools, tmp_pat
             assert status == 429 and "uploads" in answer["error"]
             await tools.heard(control, "started", turn=turns[0])
             await control.send_json({"type": "interrupt"})
-            assert (await tools.heard(control, "finished"))["reason"] == "interrupted"
+            over = [await tools.heard(control, "finished", reason="interrupted") for _ in turns]
+            assert sorted(message["turn"] for message in over) == turns
             await tools.until(lambda: not list(tmp_path.iterdir()))
             status, said = await client.say(session, wav(tone(300, 0.2)))
             assert (await tools.heard(control, "started"))["turn"] == said["turn"]
 
     serving(work, limits={"uploads": 2})
+
+
+def test_a_file_that_is_on_its_way_is_not_said_after_an_interruption(serving, tools):
+    async def work(client):
+        session = await client.open()
+        room, sent = client.rooms.get(session["id"]), asyncio.Event()
+
+        async def slowly():
+            data = wav(tone(300, 1.0))
+            yield data[:1000]
+            await sent.wait()
+            yield data[1000:]
+
+        async with client.control(session) as control:
+            saying = asyncio.create_task(client.say(session, slowly()))
+            await tools.until(lambda: room.uploads == 1)
+            await control.send_json({"type": "interrupt"})
+            await tools.until(lambda: room.interruptions == 1)
+            sent.set()
+            status, answer = await saying
+            assert status == 409 and "interrupted" in answer["error"]
+            status, said = await client.say(session, wav(tone(300, 0.2)))
+            assert (await tools.heard(control, "started"))["turn"] == said["turn"]
+
+    serving(work)
 
 
 def test_a_viewer_that_does_not_read_is_let_go(serving, tools, all_sound):

@@ -62,15 +62,18 @@ export async function request(method, path, body, signal) {
  * @param {string} path
  * @param {Blob} file
  * @param {(share: number) => void} progress called with 0 to 1
+ * @param {AbortSignal} signal breaks it off
  * @returns {Promise<any>} the answer's JSON
  */
-export function upload(path, file, progress) {
+export function upload(path, file, progress, signal) {
   return new Promise((resolve, reject) => {
     const sending = new XMLHttpRequest();
     sending.open("POST", new URL(path, document.baseURI));
     sending.setRequestHeader("Content-Type", "application/octet-stream");
     if (token) sending.setRequestHeader("Authorization", `Bearer ${token}`);
     sending.upload.onprogress = (event) => event.lengthComputable && progress(event.loaded / event.total);
+    signal.addEventListener("abort", () => sending.abort(), { once: true });
+    sending.onabort = () => reject(signal.reason);
     sending.onerror = () => reject(new ApiError(0, "the file did not reach the server"));
     sending.onload = () => {
       const answer = parsed(sending.responseText);

@@ -46,7 +46,7 @@ window.marotte = {
   first,
   /** @param {File} file */
   say: (file) => speech.say(file),
-  interrupt: () => live.interrupt(),
+  interrupt: () => speech.stop(),
   /** What is shown and heard now; times are milliseconds, moments are of `performance.now()`. */
   async stats() {
     const stats = (await live.transport?.stats()) ?? null;

@@ -11,6 +11,7 @@ const get = (id) => document.getElementById(id);
 /** The dock's buttons, the drop target and the keys. */
 export class Speech {
   #microphone = null;
+  #uploads = new Set(); // what breaks off each file that is on its way
 
   /**
    * @param {import("./live.js").Live} live
@@ -26,7 +27,7 @@ export class Speech {
       target.value = "";
     });
     get("mic").addEventListener("click", () => (this.#microphone ? this.#hush() : this.#listen()));
-    get("stop").addEventListener("click", () => this.#stop());
+    get("stop").addEventListener("click", () => this.stop());
     get("mute").addEventListener("click", () => sound.setMuted(!sound.muted));
     document.addEventListener("keydown", (event) => this.#key(event));
     this.#takeDrops();
@@ -40,14 +41,19 @@ export class Speech {
     if (!this.live.id) return this.complain("not connected yet: try again in a moment");
     this.sound.unlock();
     this.#hush();
+    const sending = new AbortController();
+    this.#uploads.add(sending);
+    this.#follow(this.live.state);
+    this.stage.sending(0);
     try {
-      this.stage.sending(0);
-      const { turn, seconds } = await upload(sessionPath(this.live.id, "/say"), file, (share) => this.stage.sending(share));
+      const { turn, seconds } = await upload(sessionPath(this.live.id, "/say"), file, (share) => this.stage.sending(share), sending.signal);
       this.stage.expect(turn, file.name, seconds);
     } catch (error) {
-      this.stage.caption("");
-      this.complain(`${file.name}: ${error.message}`);
+      if (!sending.signal.aborted) this.complain(`${file.name}: ${error.message}`);
     }
+    this.#uploads.delete(sending);
+    if (!this.#uploads.size) this.stage.sending(null);
+    this.#follow(this.live.state);
   }
 
   async #listen() {
@@ -109,14 +115,16 @@ export class Speech {
     this.live.listening(false);
   }
 
-  #stop() {
+  /** Stop whatever is said, waits to be said or is on its way. */
+  stop() {
+    for (const sending of this.#uploads) sending.abort();
     this.live.interrupt();
     this.#hush();
   }
 
   #key(event) {
     if (event.defaultPrevented || event.ctrlKey || event.altKey || event.metaKey) return;
-    if (event.key === "Escape") this.#stop();
+    if (event.key === "Escape") this.stop();
     const typing = event.target.closest?.("select, input:not([type=radio], [type=range])");
     if (event.key.toLowerCase() === "m" && !typing && !event.repeat) this.sound.setMuted(!this.sound.muted);
   }
@@ -124,8 +132,9 @@ export class Speech {
   #follow(state) {
     const usable = ["ready", "listening", "speaking", "interrupted"].includes(state);
     for (const id of ["file", "mic"]) get(id).disabled = !usable;
-    get("stop").classList.toggle("urgent", state === "speaking" || state === "listening");
-    get("stop").setAttribute("aria-disabled", String(!(state === "speaking" || state === "listening")));
+    const busy = this.#uploads.size > 0 || state === "speaking" || state === "listening";
+    get("stop").classList.toggle("urgent", busy);
+    get("stop").setAttribute("aria-disabled", String(!busy));
     if (!usable) this.#hush();
   }
 

@@ -22,7 +22,11 @@ const get = (id) => document.getElementById(id);
 export class Stage {
   #screen = get("screen");
   #progress = get("progress");
-  #turn = null;
+  #turn = null; // that is spoken, and when it began
+  #last = ""; // the turn that is or was spoken last
+  #files = new Map(); // by turn, name and seconds of those that are spoken or wait to be
+  #over = new Set(); // the turns that ended while files were on their way: one of these may be theirs
+  #sending = "";
 
   /** @param {import("./live.js").Live} live @param {import("./beside.js").Beside} beside @param {import("./sound.js").Sound} sound */
   constructor(live, beside, sound) {
@@ -47,23 +51,19 @@ export class Stage {
     setInterval(() => this.#advance(), ADVANCE_MS);
   }
 
-  /** @param {string} text over the picture; empty for none */
-  caption(text) {
-    get("caption").textContent = text;
-    get("caption").hidden = !text;
-  }
-
-  /** @param {number} share of a file that is sent, 0 to 1 */
+  /** @param {number | null} share of a file that is sent, 0 to 1; null once none is any more */
   sending(share) {
-    this.caption(`Sending ${Math.round(100 * share)} %`);
+    this.#sending = share === null ? "" : `Sending ${Math.round(100 * share)} %`;
+    if (share === null) this.#over.clear();
+    this.#caption();
   }
 
-  /** @param {string} turn @param {string} name of the file @param {number | null} seconds */
+  /** @param {string} turn that is to come, unless it did @param {string} name of its file @param {number | null} seconds */
   expect(turn, name, seconds) {
-    const before = this.#turn?.turn === turn ? this.#turn : {};
-    this.#turn = { began: null, ...before, turn, seconds };
-    this.ofFile ||= this.#turn.began !== null;
-    this.caption(name);
+    if (turn === this.#last) this.ofFile = true;
+    if (this.#over.has(turn)) return;
+    this.#files.set(turn, { name, seconds });
+    this.#caption();
   }
 
   /** Whether what is or was said last is a file, which waits its turn: how long that takes is no latency. */
@@ -71,9 +71,18 @@ export class Stage {
 
   /** @returns {{turn: string, position: number, seconds: number | null} | null} what is being said, seconds */
   get position() {
-    if (!this.#turn || this.#turn.began === null) return null;
-    const { turn, began, seconds } = this.#turn;
+    if (!this.#turn) return null;
+    const { turn, began } = this.#turn;
+    const seconds = this.#files.get(turn)?.seconds ?? null;
     return { turn, position: Math.min((performance.now() - began) / 1000, seconds ?? Infinity), seconds };
+  }
+
+  /** Say over the picture which file is on its way, spoken, or next. */
+  #caption() {
+    const [next] = this.#files.values();
+    const text = this.#sending || (this.#files.get(this.#turn?.turn) ?? next)?.name || "";
+    get("caption").textContent = text;
+    get("caption").hidden = !text;
   }
 
   #show(state) {
@@ -83,12 +92,18 @@ export class Stage {
 
   #follow(message) {
     if (message.type === "started") {
-      this.ofFile = this.#turn?.turn === message.turn;
-      this.#turn = { seconds: null, ...(this.#turn?.turn === message.turn && this.#turn), turn: message.turn, began: performance.now() };
-    } else if ((message.type === "finished" && this.#turn?.turn === message.turn) || message.type === "ready") {
+      this.#turn = { turn: message.turn, began: performance.now() };
+      this.#last = message.turn;
+      this.ofFile = this.#files.has(message.turn);
+    } else if (message.type === "finished") {
+      if (this.#sending) this.#over.add(message.turn);
+      if (this.#turn?.turn === message.turn) this.#turn = null;
+      this.#files.delete(message.turn);
+    } else if (message.type === "ready") {
       this.#turn = null;
-      this.caption("");
-    }
+      this.#files.clear();
+    } else return;
+    this.#caption();
   }
 
   #advance() {
