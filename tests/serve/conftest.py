@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import sys
 import threading
 import tracemalloc
 from dataclasses import replace
@@ -83,15 +84,16 @@ async def until(true):
     raise AssertionError("it did not happen")
 
 
-async def left_by(use, rounds=5):
+async def left_by(use, rounds=7):
     """Return the bytes that each of several uses leaves behind: the median slope between any two of them (Theil-Sen).
     What a thread has in its hands just then, sometimes the whole of the last session, is in some of them only; a leak
     grows through all.
 
     Not in them is what the server counts (the newest delays of all sessions are kept up to a number that no test
-    reaches, more of them on a fast machine), the loop's timers, which it sweeps now and then, and yarl's addresses,
-    of which it keeps so many.
+    reaches, more of them on a fast machine), the loop's timers, which it sweeps now and then, yarl's addresses,
+    of which it keeps so many, and the names in Python's cache of methods: numpy makes some anew for each call.
     """
+    forget_names = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache  # from 3.13 on, and before
     left_out = [tracemalloc.Filter(False, name) for name in (metrics.__file__, "*/asyncio/*", "*/yarl/*")]
     kept, tasks = [], len(asyncio.all_tasks())
     tracemalloc.start()
@@ -99,6 +101,7 @@ async def left_by(use, rounds=5):
         for _ in range(rounds + 1):
             await use()
             await until(lambda: len(asyncio.all_tasks()) <= tasks)  # they hold pictures that are on their way
+            forget_names()
             gc.collect()
             kept.append(sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces(left_out).traces))
     finally:
