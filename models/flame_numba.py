@@ -12,6 +12,7 @@ from numba import njit
 
 from marotte.errors import MarotteError
 from marotte.models.flame_lbs import JOINTS
+from marotte.models.vector_rows import column_blocks
 
 if TYPE_CHECKING:
     from marotte.models.flame import FlameModel
@@ -38,11 +39,11 @@ class HeadEvaluator:
         directions = [model.expression_dirs[..., self.columns], model.pose_dirs[..., self._features]]
         # [blocks, K, 3 * _BLOCK]: a column's displacements lie in a row, so that one coefficient is one pass.
         together = np.concatenate(directions, axis=-1) * np.float32(scale)
-        self._directions = _blocks(together.transpose(2, 0, 1)).transpose(1, 0, 2).copy()
+        self._directions = column_blocks(together.transpose(2, 0, 1), _BLOCK).transpose(1, 0, 2).copy()
         self._active = np.any(self._directions != 0, axis=-1)
-        (self._template,) = _blocks(model.v_template[None] * np.float32(scale))
+        (self._template,) = column_blocks(model.v_template[None] * np.float32(scale), _BLOCK)
         # [blocks, 5, _BLOCK]
-        self._weights = _blocks(model.skinning_weights.T[..., None]).transpose(1, 0, 2).copy()
+        self._weights = column_blocks(model.skinning_weights.T[..., None], _BLOCK).transpose(1, 0, 2).copy()
         self._weighs = np.any(self._weights != 0, axis=-1)
         # Joints are linear in the expression too: [5, 3] at rest, and how far each column moves them.
         regressor = model.joint_regressor.astype(np.float64) * scale
@@ -50,7 +51,7 @@ class HeadEvaluator:
         self._joint_dirs = np.einsum("jv,vck->kjc", regressor, model.expression_dirs[..., self.columns])
         self._parents = np.array(model.parents, np.int64)
         lids = np.zeros((0, count, 3)) if model.eyelid_fields is None else np.stack(model.eyelid_fields)
-        self._lids = _blocks(lids * scale)
+        self._lids = column_blocks(lids * scale, _BLOCK)
 
     def vertices(
         self,
@@ -112,15 +113,6 @@ def _checked(name: str, array: np.ndarray | None, shape: tuple[int, int]) -> np.
     if array.shape != shape:
         raise MarotteError(f"{name} has shape {list(array.shape)}, expected {list(shape)}: one row for each frame")
     return np.require(array, np.float32, ["C", "W"])
-
-
-def _blocks(fields: np.ndarray) -> np.ndarray:
-    """Return [N, blocks, C * _BLOCK] float32 of fields [N, V, C]: column after column, zeros after the last vertex."""
-    count, size, width = fields.shape
-    blocks = -(-size // _BLOCK)
-    filled = np.zeros((count, blocks * _BLOCK, width), np.float32)
-    filled[:, :size] = fields
-    return filled.reshape(count, blocks, _BLOCK, width).swapaxes(2, 3).reshape(count, blocks, width * _BLOCK)
 
 
 @njit(cache=True, nogil=True)

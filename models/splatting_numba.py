@@ -20,7 +20,7 @@ from marotte.models.splatting_avatar import (
     SplattingAvatar,
     check_mesh,
 )
-from marotte.models.vector_rows import LANES, add_row, blend_rows, transpose
+from marotte.models.vector_rows import LANES, add_row, blend_rows, column_blocks, transpose
 
 # Faces, vertices or Gaussians in a block; its columns of 1 KB lie in a core's first cache. A block's rows and columns
 # are parts of one array: the compiler then knows that writing some leaves the others as they are.
@@ -65,14 +65,14 @@ class SplattingEvaluator:
         self._faces = faces
         frames, areas = replace(avatar, canonical=avatar.canonical.astype(np.float64)).rest
         # The second and the third axis, which give the first, and the area.
-        self._rest = _columns(np.concatenate([frames.mT[:, 1:].reshape(-1, 6), areas[:, None]], axis=1))
+        self._rest = column_blocks(np.concatenate([frames.mT[:, 1:].reshape(-1, 6), areas[:, None]], axis=1), _BLOCK)
         self._glue = (
             places,
             faces[places] * np.uint32(_VERTEX),
             _own(avatar.bary),
             _own(avatar.uvd[:, 2]),
             _own(avatar.uvd[: 0 if avatar.xyz_as_uvd else len(avatar)]),
-            _columns(avatar.rotations_wxyz),
+            column_blocks(avatar.rotations_wxyz, _BLOCK),
             _own(avatar.log_scales),
         )
 
@@ -85,7 +85,7 @@ class SplattingEvaluator:
         avatar, count = self.avatar, len(self.avatar)
         check_mesh(vertices, len(avatar.canonical))
         mesh = _own(vertices)
-        table = np.zeros((_whole_blocks(len(mesh)), _VERTEX), np.float32)
+        table = np.zeros((-(-len(mesh) // _BLOCK) * _BLOCK, _VERTEX), np.float32)
         ratios = np.empty(len(self._faces), np.float32)
         _turn_faces(mesh, self._faces, self._rest, avatar.positive_w, table, ratios)
         _join_vertices(mesh, table)
@@ -114,17 +114,6 @@ class SplattingEvaluator:
 def _own(array: np.ndarray, dtype: type = np.float32) -> np.ndarray:
     """Return the array in the one form that the kernels are compiled for: contiguous, and writable, as most are."""
     return np.require(array, dtype, ["C", "W"])
-
-
-def _whole_blocks(count: int) -> int:
-    return -(-count // _BLOCK) * _BLOCK
-
-
-def _columns(rows: np.ndarray) -> np.ndarray:
-    """Return [blocks, C * _BLOCK] float32 of rows [R, C]: each block column after column, zeros after the last row."""
-    filled = np.zeros((_whole_blocks(len(rows)), rows.shape[1]), np.float32)
-    filled[: len(rows)] = rows
-    return filled.reshape(-1, _BLOCK, rows.shape[1]).transpose(0, 2, 1).reshape(len(filled) // _BLOCK, -1).copy()
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract"})

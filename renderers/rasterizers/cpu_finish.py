@@ -8,9 +8,10 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from marotte.models.vector_code import arrays, load, shuffle, store
 from marotte.renderers.rasterizers.cpu_bins import TILE
 from marotte.renderers.rasterizers.cpu_hits import ACROSS, BLOCKS
-from marotte.renderers.rasterizers.cpu_lanes import LANES, VECTOR, load
+from marotte.renderers.rasterizers.cpu_lanes import LANES, VECTOR
 from marotte.renderers.rasterizers.cpu_weights import BLOCK
 
 # More channels than these are written one by one: what the processor has for it puts four vectors into one.
@@ -37,9 +38,7 @@ def _finish_rows(
     count = len(channels)
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        state, behind, color, transmittance = (
-            context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in (0, 2, 3, 4)
-        )
+        state, behind, color, transmittance = arrays(context, builder, signature, arguments, 0, 2, 3, 4)
         _, at, _, _, _, pixel, width, _ = arguments
         if count > MOST:
             return context.get_dummy_value()  # never called
@@ -50,20 +49,14 @@ def _finish_rows(
 
         def picked(vectors: list[Any], lanes: list[int]) -> Any:
             """Return these lanes of the vectors of 16 numbers, counted through."""
-            mask = ir.Constant(ir.VectorType(whole, len(lanes)), lanes)
             while len(vectors) > 2:
                 vectors = [
-                    builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(whole, 2 * n), list(range(2 * n))))
+                    shuffle(builder, one, other, range(2 * one.type.count))
                     for one, other in zip(vectors[::2], vectors[1::2], strict=True)
-                    for n in (one.type.count,)
                 ]
-            return builder.shuffle_vector(vectors[0], vectors[1], mask)
+            return shuffle(builder, vectors[0], vectors[1], lanes)
 
-        def place(data: Any, at: Any, n: int) -> Any:
-            pointer = builder.gep(data, [at], inbounds=True)
-            return builder.bitcast(pointer, ir.VectorType(ir.FloatType(), n).as_pointer())
-
-        stored = load(builder, state, at)
+        stored = load(builder, state, at, LANES)
         magnitude = builder.bitcast(
             builder.and_(
                 builder.bitcast(stored, ir.VectorType(whole, LANES)),
@@ -71,19 +64,19 @@ def _finish_rows(
             ),
             VECTOR,
         )
-        sums = [load(builder, state, builder.add(at, number(LANES * (1 + c)))) for c in range(count)]
+        sums = [load(builder, state, builder.add(at, number(LANES * (1 + c))), LANES) for c in range(count)]
         wide = [*sums, *[ir.Constant(VECTOR, ir.Undefined)] * ((1 << max(count - 1, 1).bit_length()) - count)]
         for y in range(BLOCK):
             across = range(BLOCK * y, BLOCK * (y + 1))
             start = builder.add(pixel, builder.mul(width, number(y)))
             light = picked([magnitude, magnitude], list(across))
-            builder.store(light, place(transmittance, start, BLOCK), align=4)
+            store(builder, transmittance, start, light)
             here = picked(wide, [c * LANES + lane for lane in across for c in range(count)])
             light = picked([magnitude, magnitude], [lane for lane in across for _ in range(count)])
-            ground = builder.load(place(behind, number(BLOCK * count * y), BLOCK * count), align=4)
+            ground = load(builder, behind, number(BLOCK * count * y), BLOCK * count)
             product = builder.fmul(light, ground, flags=("contract",))
             value = builder.fadd(here, product, flags=("contract",))
-            builder.store(value, place(color, builder.mul(start, number(count)), BLOCK * count), align=4)
+            store(builder, color, builder.mul(start, number(count)), value)
         return context.get_dummy_value()
 
     place = types.uint64

@@ -13,6 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from marotte.models.vector_code import call, shuffle
 from marotte.renderers.rasterizers.cpu_bins import TILE
 from marotte.renderers.rasterizers.cpu_project import HALF_CHORD, HALF_HEIGHT, SLACK_PIXELS, XX, XY, X, Y
 from marotte.renderers.rasterizers.cpu_weights import BLOCK
@@ -68,12 +69,7 @@ def _band_bits(
             pair = ir.Constant(ir.VectorType(ir.FloatType(), 2), ir.Undefined)
             for n, value in enumerate((number, mirrored)):
                 pair = builder.insert_element(pair, value, ir.Constant(ir.IntType(32), n))
-            halves = ir.Constant(ir.VectorType(ir.IntType(32), 2 * ACROSS), [0] * ACROSS + [1] * ACROSS)
-            return builder.shuffle_vector(pair, pair, halves)
-
-        def call(name: str, number: Any) -> Any:
-            kind = ir.FunctionType(_ROWS, [_ROWS])
-            return builder.call(builder.module.declare_intrinsic(f"{name}.v{2 * ACROSS}f32", (), kind), [number])
+            return shuffle(builder, pair, pair, [0] * ACROSS + [1] * ACROSS)
 
         def least(one: Any, other: Any) -> Any:
             return builder.select(builder.fcmp_ordered("<", one, other), one, other)
@@ -90,15 +86,12 @@ def _band_bits(
         part = builder.fmul(at, builder.fdiv(alike(1), tall))
         inside = most(builder.fsub(alike(1), builder.fmul(part, part)), alike(0))
         moved = builder.fadd(spread(right, left), builder.fmul(spread(lean, builder.fneg(lean)), at))
-        edge = builder.fadd(moved, builder.fmul(spread(chord, chord), call("llvm.sqrt", inside)))
+        edge = builder.fadd(moved, builder.fmul(spread(chord, chord), call(builder, "sqrt", inside)))
         # The last pixel inside, and on the left the first one, mirrored; then the blocks that these lie in.
-        pixel = builder.fmul(call("llvm.floor", edge), lanes([1] * ACROSS, [-1] * ACROSS))
-        block = call("llvm.floor", builder.fmul(pixel, alike(1 / BLOCK)))
+        pixel = builder.fmul(call(builder, "floor", edge), lanes([1] * ACROSS, [-1] * ACROSS))
+        block = call(builder, "floor", builder.fmul(pixel, alike(1 / BLOCK)))
         block = builder.fptosi(most(least(block, alike(ACROSS)), alike(-1)), ir.VectorType(ir.IntType(32), 2 * ACROSS))
-        to, begin = (
-            builder.shuffle_vector(block, block, ir.Constant(_WHOLE, list(range(start, start + ACROSS))))
-            for start in (0, ACROSS)
-        )
+        to, begin = (shuffle(builder, block, block, range(start, start + ACROSS)) for start in (0, ACROSS))
         nought, end = ir.Constant(_WHOLE, [0] * ACROSS), ir.Constant(_WHOLE, [ACROSS - 1] * ACROSS)
         begin = builder.select(builder.icmp_signed(">", begin, nought), begin, nought)
         to = builder.select(builder.icmp_signed("<", to, end), to, end)

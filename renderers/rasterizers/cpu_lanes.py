@@ -1,7 +1,6 @@
 """Operations on 16 numbers at once that numba's compiler does not find by itself.
 
-Left to itself it takes the loop over 16 lanes apart before it looks for vectors, and then works
-number by number: three times slower.
+Left to itself it works number by number (`marotte.models.vector_code` tells why): three times slower.
 """
 
 from typing import Any
@@ -11,8 +10,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from marotte.models.vector_code import FLOAT, arrays, load, spread, store
+
 LANES = 16
-VECTOR = ir.VectorType(ir.FloatType(), LANES)
+VECTOR = ir.VectorType(FLOAT, LANES)
 # Vectors of 16 sums that fit the registers beside what is added: of 32 registers of 16 numbers, else of 16 of 8.
 _HELD = 16 if binding.get_host_cpu_features().get("avx512f") else 4
 
@@ -30,8 +31,8 @@ def _any_positive(typing_context: Any, numbers: Any, at: Any) -> Any:
     """Tell whether one of `numbers[at : at + 16]`, float32, is above zero. at: uint64, not checked."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return any_above_zero(builder, load(builder, data, arguments[1]))
+        (data,) = arrays(context, builder, signature, arguments, 0)
+        return any_above_zero(builder, load(builder, data, arguments[1], LANES))
 
     return types.boolean(numbers, types.uint64), emit
 
@@ -47,9 +48,7 @@ def _add_products(
     """
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        sums, weights, rows, ids = (
-            context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in (0, 2, 3, 5)
-        )
+        sums, weights, rows, ids = arrays(context, builder, signature, arguments, 0, 2, 3, 5)
         wide = len(signature.args[4])
 
         def number(value: int) -> Any:
@@ -65,15 +64,18 @@ def _add_products(
                     for p in range(pixel, pixel + together)
                     for v in columns
                 }
-                held = {key: cgutils.alloca_once_value(builder, load(builder, sums, at)) for key, at in places.items()}
+                held = {
+                    key: cgutils.alloca_once_value(builder, load(builder, sums, at, LANES))
+                    for key, at in places.items()
+                }
                 with cgutils.for_range(builder, arguments[6]) as loop:
                     row = builder.load(builder.gep(ids, [loop.index], inbounds=True))
                     row = builder.mul(row, number(wide * LANES))
-                    values = {v: load(builder, rows, builder.add(row, number(v * LANES))) for v in columns}
+                    values = {v: load(builder, rows, builder.add(row, number(v * LANES)), LANES) for v in columns}
                     weight = builder.mul(loop.index, number(LANES))
                     for p in range(pixel, pixel + together):
                         one = builder.load(builder.gep(weights, [builder.add(weight, number(p))], inbounds=True))
-                        factors = spread(builder, one)
+                        factors = spread(builder, one, LANES)
                         for v in columns:
                             product = builder.fmul(factors, values[v], flags=("contract",))
                             total = builder.fadd(builder.load(held[p, v]), product, flags=("contract",))
@@ -117,25 +119,6 @@ def any_above_zero(builder: Any, numbers: Any) -> Any:
     """Emit whether one of a vector's numbers is above zero."""
     above = builder.fcmp_ordered(">", numbers, ir.Constant(VECTOR, [0.0] * LANES))
     return builder.icmp_unsigned("!=", builder.bitcast(above, ir.IntType(LANES)), ir.Constant(ir.IntType(LANES), 0))
-
-
-def load(builder: Any, data: Any, at: Any) -> Any:
-    """Emit the vector that lies at element `at` of float32 `data`."""
-    pointer = builder.bitcast(builder.gep(data, [at], inbounds=True), VECTOR.as_pointer())
-    return builder.load(pointer, align=4)
-
-
-def store(builder: Any, data: Any, at: Any, value: Any) -> None:
-    """Emit that a vector is written to element `at` of float32 `data`."""
-    pointer = builder.bitcast(builder.gep(data, [at], inbounds=True), VECTOR.as_pointer())
-    builder.store(value, pointer, align=4)
-
-
-def spread(builder: Any, number: Any) -> Any:
-    """Emit a vector of one number, 16 times."""
-    one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), number, ir.Constant(ir.IntType(32), 0))
-    same = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-    return builder.shuffle_vector(one, ir.Constant(VECTOR, ir.Undefined), same)
 
 
 first_bit: Any = intrinsic(_first_bit)

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from marotte.models.vector_code import call
 from marotte.renderers.rasterizers.rules import (
     ALPHA_MIN,
     EIGEN_FLOOR,
@@ -73,7 +73,7 @@ def _root(typing_context: Any, number: Any) -> Any:
     """Return the square root of a float32. `np.sqrt` calls a function, of which the compiler makes no vectors."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.call(builder.module.declare_intrinsic("llvm.sqrt", [ir.FloatType()]), arguments)
+        return call(builder, "sqrt", *arguments)
 
     return types.float32(types.float32), emit
 

@@ -12,7 +12,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from marotte.renderers.rasterizers.cpu_lanes import LANES, VECTOR, any_above_zero, load, spread, store
+from marotte.models.vector_code import arrays, load, spread, store
+from marotte.renderers.rasterizers.cpu_lanes import LANES, VECTOR, any_above_zero
 from marotte.renderers.rasterizers.rules import ALPHA_MAX, ALPHA_MIN, LIGHT_MIN
 
 # Side of a block of pixels: its 16 numbers of each quantity are one or two vector registers.
@@ -61,8 +62,8 @@ def _exp(builder: Any, power: Any) -> Any:
 
 def block_pixels(builder: Any, x: Any, y: Any) -> tuple[Any, Any]:
     """Emit the columns and rows of the 4 x 4 pixels of which the first is (x, y), two vectors. x, y: float32."""
-    across = builder.fadd(spread(builder, x), _numbers(*(lane % BLOCK for lane in range(LANES))))
-    return across, builder.fadd(spread(builder, y), _numbers(*(lane // BLOCK for lane in range(LANES))))
+    across = builder.fadd(spread(builder, x, LANES), _numbers(*(lane % BLOCK for lane in range(LANES))))
+    return across, builder.fadd(spread(builder, y, LANES), _numbers(*(lane // BLOCK for lane in range(LANES))))
 
 
 def weigh_lanes(builder: Any, splat: Sequence[Any], pixels: tuple[Any, Any], before: Any) -> tuple[Any, Any]:
@@ -71,7 +72,7 @@ def weigh_lanes(builder: Any, splat: Sequence[Any], pixels: tuple[Any, Any], bef
     splat: the first six numbers of its row of `Splats.shapes`. To be called where numba fuses nothing (no `fastmath`):
     what is skipped is decided here.
     """
-    px, py, xx, xy, yy, opacity = (spread(builder, number) for number in splat)
+    px, py, xx, xy, yy, opacity = (spread(builder, number, LANES) for number in splat)
     dx, dy = builder.fsub(px, pixels[0]), builder.fsub(py, pixels[1])
 
     def term(factor: Any, one: Any, other: Any) -> Any:
@@ -109,9 +110,9 @@ def _weigh(typing_context: Any, lights: Any, light: Any, weights: Any, weight: A
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, light, _, weight, splat, x, y = arguments
-        lit, taken = (context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in (0, 2))
+        lit, taken = arrays(context, builder, signature, arguments, 0, 2)
         numbers = [builder.extract_value(splat, n) for n in range(6)]
-        pixels, before = block_pixels(builder, x, y), load(builder, lit, light)
+        pixels, before = block_pixels(builder, x, y), load(builder, lit, light, LANES)
         weight_here, left = weigh_lanes(builder, numbers, pixels, before)
         store(builder, taken, weight, weight_here)
         store(builder, lit, light, left)
@@ -140,11 +141,11 @@ def _blend_word(
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, at, _, first, bits, x, y, _ = arguments
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        (data,) = arrays(context, builder, signature, arguments, 0)
         table = context.make_array(signature.args[2])(context, builder, arguments[2])
         long, width = ir.IntType(64), builder.extract_value(table.shape, 1)
         places = [builder.add(at, ir.Constant(long, LANES * n)) for n in range(1 + len(signature.args[7]))]
-        held = [cgutils.alloca_once_value(builder, load(builder, data, place)) for place in places]
+        held = [cgutils.alloca_once_value(builder, load(builder, data, place, LANES)) for place in places]
         left_bits = cgutils.alloca_once_value(builder, bits)
         pixels = block_pixels(builder, x, y)
         head, body, end = (builder.append_basic_block(name) for name in ("more", "splat", "done"))
@@ -165,7 +166,7 @@ def _blend_word(
         weight, light = weigh_lanes(builder, [number(n) for n in range(6)], pixels, builder.load(held[0]))
         builder.store(light, held[0])
         for n, total in enumerate(held[1:], 6):
-            product = builder.fmul(weight, spread(builder, number(n)), flags=("contract",))
+            product = builder.fmul(weight, spread(builder, number(n), LANES), flags=("contract",))
             builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
         builder.cbranch(any_above_zero(builder, light), head, end)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from marotte.models.vector_rows import add_row, blend_rows, transpose
+from marotte.models.vector_rows import add_row, blend_rows, column_blocks, transpose
 
 
 @njit
@@ -46,3 +46,11 @@ def test_rows_are_blended():
     expected[4:16] = weights @ rows[[3, 0, 4]]
     blended(target, 4, rows, (36, 0, 48), tuple(weights))
     np.testing.assert_allclose(target, expected, rtol=0, atol=1e-6)
+
+
+def test_blocks_of_rows_lie_column_after_column():
+    rows = np.arange(2 * 5 * 3).reshape(2, 5, 3)
+    blocks = column_blocks(rows, 4)
+    assert blocks.shape == (2, 2, 12) and blocks.dtype == np.float32
+    np.testing.assert_array_equal(blocks[1, 0], rows[1, :4].T.ravel())
+    np.testing.assert_array_equal(blocks[0, 1].reshape(3, 4), [[12, 0, 0, 0], [13, 0, 0, 0], [14, 0, 0, 0]])
