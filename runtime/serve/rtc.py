@@ -29,8 +29,11 @@ _LOG = logging.getLogger("marotte.live")
 OFFER_BYTES = 1 << 17
 # Of VP8, bits a second: aiortc starts too low for a face, and begins a new encoder at every estimate.
 _VP8_BITRATE = 2_500_000
-# Names that only the browser's own network can look up (RFC 8828): asking for them takes a second.
+# Names that only the browser's own network can look up (RFC 8828): asking for them takes a second. It is reached
+# nevertheless, once it calls us.
 _LOCAL_NAME = re.compile(r"^a=candidate:(?:\S+ ){4}\S+\.local .*\r?\n", re.MULTILINE)
+# Firefox says that no more will come: where none is left, aiortc gives up before it begins.
+_NO_MORE = re.compile(r"^a=end-of-candidates\r?\n", re.MULTILINE)
 _MARK = re.compile(r"^a=mid:(\S+)", re.MULTILINE)
 _BUNDLE = re.compile(r"^a=group:BUNDLE (.*)$", re.MULTILINE)
 # Each costs ports and memory.
@@ -73,9 +76,7 @@ class Peer:
         self._room.start(self._give_up(), "connect")
         try:
             self._offer_tracks(kinds)
-            await self._connection.setRemoteDescription(
-                RTCSessionDescription(sdp=_LOCAL_NAME.sub("", offer), type="offer")
-            )
+            await self._connection.setRemoteDescription(RTCSessionDescription(reachable(offer), "offer"))
             await self._connection.setLocalDescription(await self._connection.createAnswer())
             made = self._connection.localDescription
             codec = codec_of(made.sdp)
@@ -183,6 +184,12 @@ class Peer:
 
     def _sent(self, picture: EncodedPicture | Picture) -> None:
         self._session.metrics.delay("send", self._session.clock.now() - picture.made)
+
+
+def reachable(offer: str) -> str:
+    """Return an offer without the candidates whose names we cannot look up; what it lacks then may come yet."""
+    known, hidden = _LOCAL_NAME.subn("", offer)
+    return _NO_MORE.sub("", known) if hidden else offer
 
 
 def codec_of(sdp: str, of: str = "video") -> str | None:

@@ -25,6 +25,7 @@ const UNSEEN_MS = 55;
 export class WebRtcTransport {
   kind = /** @type {const} */ ("webrtc");
   #seen = 0; // pictures of which the browser has told
+  #presented = 0; // pictures, when the browser told last
   #asked = -Infinity; // when somebody wanted to know when pictures arrive
   #watching = false;
   #closed = false;
@@ -106,11 +107,13 @@ export class WebRtcTransport {
     };
   }
 
-  /** Pictures shown. */
+  /** Pictures shown. Firefox counts none, but says so with a picture: one is asked for each time, for the next. */
   get #shown() {
     if (this.context.measure) return this.#seen;
     const { totalVideoFrames, droppedVideoFrames } = this.element.getVideoPlaybackQuality();
-    return totalVideoFrames - droppedVideoFrames;
+    if (totalVideoFrames) return totalVideoFrames - droppedVideoFrames;
+    if (!this.#watching && this.#seen) this.#watch();
+    return this.#presented;
   }
 
   /** Unknown in browsers that do not say when a picture came, or of what RTP time it is; and when nobody asked lately. */
@@ -153,6 +156,7 @@ export class WebRtcTransport {
     const next = (now, frame) => {
       if (this.#closed) return;
       this.#seen += 1;
+      this.#presented = frame.presentedFrames;
       this.#date(frame);
       if (this.#seen === 1) this.context.onFirst();
       this.context.measure?.picture(this.element, Math.max(now, frame.expectedDisplayTime));
