@@ -72,11 +72,15 @@ def test_both_speak_in_step_and_are_switched_while_they_do(visit, way):
     assert page.evaluate("connected[0] === marotte.live.transport && connected[1] === marotte.beside.transport")
     assert (after["session"], after["beside"]["session"]) == (before["session"], before["beside"]["session"])
     assert after["beside"]["shown"] > before["beside"]["shown"] and after["transport"] == way
-    # The same moment in both, to a frame: of the second's pictures against what the first shows then.
-    first, second = page.evaluate("[marotte.measure.counters, marotte.besideMeasure.counters]")
-    first, at = np.array(first)[:, 0], np.array(first)[:, 1]
-    apart = [abs(first[max(np.searchsorted(at, seen + 10) - 1, 0)] - number) for number, seen in second[-20:]]
-    assert np.median(apart) <= 1000 / FPS  # not each: on a busy machine either loses some
+
+    def apart():
+        """Milliseconds between the same moment in both: the second's pictures against what the first shows then."""
+        first, second = page.evaluate("[marotte.measure.counters, marotte.besideMeasure.counters]")
+        first, at = np.array(first)[:, 0], np.array(first)[:, 1]
+        return [abs(first[max(np.searchsorted(at, seen + 10) - 1, 0)] - number) for number, seen in second[-20:]]
+
+    # To a frame, but not each: on a busy machine either loses some, and both may have to find their step again.
+    opened.until(lambda: np.median(apart()) <= 1000 / FPS)
     # The panel has both.
     assert page.locator("#arms").is_visible()
     opened.wait("document.querySelector('#both dd').textContent.includes(' fps')")

@@ -62,6 +62,18 @@ def test_websocket_where_webrtc_cannot_connect(visit):
     assert opened.stats()["transport"] == "ws"
 
 
+def test_pictures_go_on_where_the_browser_dates_its_sound_in_the_future(visit):
+    opened = visit("?transport=ws")
+    opened.page.add_init_script("""AudioContext.prototype.getOutputTimestamp = function () {
+        return {contextTime: this.currentTime, performanceTime: performance.now() + 1000 * this.currentTime};  // WebKit
+    }""")
+    opened.page.reload()
+    opened.shows()
+    opened.page.locator("h1").click()
+    opened.wait("marotte.stats().then((stats) => stats.audible && stats.soundBufferMs)")
+    opened.shows(20)
+
+
 def test_lips_move_with_a_file_and_rest_after_an_interruption(spoken_to):
     opened = spoken_to
     opened.wait_state("ready")

@@ -5,6 +5,8 @@
  */
 
 const GESTURES = ["pointerup", "keydown", "touchend"];
+// How long ago what is heard was played, to be believed.
+const [EARLIEST_MS, LATEST_MS] = [100, 2000];
 
 /** Fires `change`. */
 export class Sound extends EventTarget {
@@ -61,8 +63,11 @@ export class Sound extends EventTarget {
   /** @returns {[number, number]} a moment on both clocks */
   #heardNow() {
     const { contextTime, performanceTime } = this.context.getOutputTimestamp();
-    if (contextTime && performanceTime) return [contextTime, performanceTime];
-    return [this.context.currentTime - (this.context.outputLatency || this.context.baseLatency), performance.now()];
+    const now = performance.now();
+    // What is heard was played a moment ago. WebKit says, the longer it plays, the later in the future.
+    const ago = now - performanceTime;
+    if (contextTime && performanceTime && ago > -EARLIEST_MS && ago < LATEST_MS) return [contextTime, performanceTime];
+    return [this.context.currentTime - (this.context.outputLatency || this.context.baseLatency), now];
   }
 
   #changed() {
