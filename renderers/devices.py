@@ -18,15 +18,15 @@ _DRIVER_FILES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/nvidia0"
 def choose_device(device: str, rasterizer: str) -> tuple[str, str]:
     """Return the device, `cpu` or `cuda`, and the rasterizer to use there, for names that may be `auto`.
 
-    The name of a rasterizer implies its device. On CUDA the rasterizer is named, on the CPU it may stay `auto`.
-    Raises MarotteError for unknown names, for two that do not go together, and where what is asked for is not there.
+    The name of a rasterizer implies its device. Raises MarotteError for unknown names, for two that do not go
+    together, and where what is asked for is not there.
     """
     if device not in DEVICES:
         raise unknown_name("device", device, DEVICES)
     if rasterizer not in ("auto", *backends.BACKENDS):
         raise unknown_name("rasterizer", rasterizer, ("auto", *backends.BACKENDS))
     implied = "" if rasterizer == "auto" else _home(rasterizer)
-    wanted = implied or device
+    wanted, on_cpu = implied or device, rasterizer if implied else backends.choose(None)
     if implied and device not in ("auto", implied):
         others = ", ".join(name for name in backends.BACKENDS if _home(name) == device)
         raise MarotteError(
@@ -34,10 +34,10 @@ def choose_device(device: str, rasterizer: str) -> tuple[str, str]:
             "one of the two out"
         )
     if wanted == "cpu":
-        return "cpu", rasterizer
+        return "cpu", on_cpu
     if reason := why_no_cuda(thorough=wanted == "cuda"):
         if wanted == "auto":
-            return "cpu", rasterizer
+            return "cpu", on_cpu
         name = f"rasterizer {rasterizer!r}" if implied else "device 'cuda'"
         raise MarotteError(f"{name} cannot be used here: {reason}; leave it out to draw on the CPU")
     if implied:
@@ -50,7 +50,7 @@ def choose_device(device: str, rasterizer: str) -> tuple[str, str]:
     except MarotteError:
         if wanted == "cuda":
             raise
-        return "cpu", rasterizer
+        return "cpu", on_cpu
 
 
 def _home(rasterizer: str) -> str:

@@ -124,7 +124,9 @@ class GAGAvatarRenderer(Renderer):
         if chosen.noise == "random":
             noise = torch.Generator(drawn_by.device)
             noise.seed()
-        return GAGAvatarStream(face, options, mark, noise)
+        stream = GAGAvatarStream(face, options, mark, noise)
+        stream.rasterizer = rasterizer
+        return stream
 
     def render(self, stream: RenderStream, drive: Drive) -> Frames:
         """Return the pictures of a batch: rgb24, or rgba where the background is transparent."""

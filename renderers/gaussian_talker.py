@@ -135,7 +135,8 @@ class CpuStream(TalkerStream):
 
     def __init__(self, person: "Person", rasterizer: str, avatar: Avatar, options: RenderOptions, pose: str) -> None:
         super().__init__(avatar, person.recording, options, pose)
-        self.person, self.rasterizer = person, rasterizer
+        self.person = person
+        self.rasterizer: str = rasterizer
         self.gaussian_count = person.count
         self.workspace = Workspace()
 
@@ -215,7 +216,9 @@ class GaussianTalkerRenderer(Renderer):
             shared = self._open(files, device, rasterizer, precision)
             self._shared[kind] = shared
         if on_device:
-            return DeviceStream(cast("DeviceTalker", shared), avatar, options, pose)
+            stream = DeviceStream(cast("DeviceTalker", shared), avatar, options, pose)
+            stream.rasterizer = rasterizer
+            return stream
         return CpuStream(cast("Person", shared), rasterizer, avatar, options, pose)
 
     def _open(self, files: TalkerFiles, device: str, rasterizer: str, precision: str) -> "Person | DeviceTalker":

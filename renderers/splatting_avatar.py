@@ -44,7 +44,7 @@ class SplattingStream(RenderStream):
 
     def __init__(self, head: HeadEvaluator, splats: SplattingAvatar, rasterizer: str, options: RenderOptions) -> None:
         self.width, self.height = options.width, options.height
-        self.rasterizer = rasterizer
+        self.rasterizer: str = rasterizer
         self.head, self.splats = head, SplattingEvaluator(splats)
         self.gaussian_count = len(splats)
         self.workspace = Workspace()
@@ -122,7 +122,9 @@ class SplattingAvatarRenderer(Renderer):
             else:
                 shared = TorchAvatar(head, splats, device, painter(rasterizer))
             self._shared[kind] = shared
-        return TorchStream(shared, options)
+        stream = TorchStream(shared, options)
+        stream.rasterizer = rasterizer
+        return stream
 
     def render(self, stream: RenderStream, drive: Drive) -> Frames:
         """Return the pictures of a batch: rgb24, or rgba where the background is transparent."""

@@ -210,7 +210,7 @@ class RenderStream:
     decide that; else the renderer's `needs.features`. batch: how many frames it likes to get at once, where there are
     as many. in_flight: how many batches it works on at a time; 1 where `submit` returns only when the work is done.
     notes: what a user should know of what the pictures show, a line each.
-    gaussian_count: how many Gaussians it draws, where it draws some and knows.
+    gaussian_count: how many Gaussians it draws, where it draws some and knows. rasterizer: the name of what draws them.
     lap: called with the name of each stage of a picture as it ends, by renderers that have stages; set it to time them.
     """
 
@@ -224,6 +224,7 @@ class RenderStream:
     notes: tuple[str, ...] = ()
     in_flight: int = 1
     gaussian_count: int | None = None
+    rasterizer: str | None = None
     lap: Callable[[str], None] = staticmethod(ignore_stage)
 
     def face_points(self, drive: Drive) -> FacePoints | None:

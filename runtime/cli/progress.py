@@ -33,7 +33,7 @@ def announce_slow(what: str) -> Iterator[None]:
     timer = threading.Timer(
         _PATIENCE,
         lambda: print(
-            f"marotte: note: {what}: compiling for this machine, once (up to 40 s; later runs take it from the cache)",
+            f"marotte: note: {what}: making ready; the first run on a machine compiles, up to 40 s, and keeps it",
             file=sys.stderr,
             flush=True,
         ),

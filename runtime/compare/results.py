@@ -42,7 +42,7 @@ def arm_entry(player: Player, take: Take, shown: Shown, film: str | None, total:
         "renderer": member.renderer_name if member else None,
         "driver": member.driver_name if member else None,
         "basis": member.avatar.basis if member else None,
-        "rasterizer": _rasterizer(member) if member else None,
+        "rasterizer": member.stream.rasterizer if member else None,
         "options": options_of(arm) if arm else {},
         "gaussians": member.stream.gaussian_count if member else None,
         "licence": (member.avatar.licence or "not said by its avatar.toml") if member else None,
@@ -98,7 +98,7 @@ def facts(player: Player, shown: Shown) -> Facts:
         basis=avatar.basis,
         model=f"a network that hears for itself by {heard}" if heard else "a head model moved by the motion",
         renderer=member.renderer_name,
-        rasterizer=_rasterizer(member) or "none",
+        rasterizer=member.stream.rasterizer or "none",
         gaussians=f"{member.stream.gaussian_count:,}" if member.stream.gaussian_count else "none",
         camera=_KINDS[shown.rule],
         crop=shown.alignment["words"] if shown.alignment["applied"] else "as it was drawn",
@@ -161,9 +161,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return round(value, 6) if math.isfinite(value) else None
     return value
-
-
-def _rasterizer(member: Member) -> str | None:
-    if member.stream.gaussian_count is None:
-        return None
-    return str(getattr(member.stream, "rasterizer", "") or member.options.renderer.get("rasterizer") or "auto")

@@ -74,7 +74,7 @@ class Result:
 
     @property
     def _lines(self) -> list[str]:
-        return [line for line in self.err.splitlines() if "compiling for this machine" not in line]
+        return [line for line in self.err.splitlines() if "the first run on a machine compiles" not in line]
 
 
 class Starter:

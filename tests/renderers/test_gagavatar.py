@@ -95,6 +95,7 @@ def test_two_people_at_a_time_are_as_each_alone(renderer, people, options):
 def test_what_is_shared(gagavatar, renderer, people, options):
     first, again, other = (renderer.open(avatar, options()) for avatar in (people[0], people[0], people[1]))
     elsewhere = GAGAvatarRenderer(gagavatar.load).open(people[0], options(rasterizer="reference"))
+    assert elsewhere.rasterizer == "reference" and first.rasterizer == "cpu"
     assert first.face is again.face and first.face is not other.face
     assert first.face.engine is other.face.engine
     assert first.face.engine is not elsewhere.face.engine

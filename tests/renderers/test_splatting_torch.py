@@ -253,7 +253,7 @@ def test_cpu_and_torch_streams_in_one_call(avatar, on_torch):
 
 class TestDevice:
     def test_names(self):
-        assert devices.choose_device("cpu", "auto") == ("cpu", "auto")
+        assert devices.choose_device("cpu", "auto") == ("cpu", "cpu")
         assert devices.choose_device("auto", "reference") == ("cpu", "reference")
         with pytest.raises(MarotteError, match="no device is called 'gpu'"):
             devices.choose_device("gpu", "auto")
@@ -269,7 +269,7 @@ class TestDevice:
         monkeypatch.setattr(devices, "why_no_cuda", lambda thorough=True: "the cat sat on it")
         with pytest.raises(MarotteError, match=f"{match} cannot be used here: the cat sat on it; leave it out"):
             devices.choose_device(*asked)
-        assert devices.choose_device("auto", "auto") == ("cpu", "auto")
+        assert devices.choose_device("auto", "auto") == ("cpu", "cpu")
 
     def test_no_torch(self, monkeypatch):
         monkeypatch.setattr(devices, "find_spec", lambda name: None)
@@ -278,7 +278,7 @@ class TestDevice:
     def test_auto_imports_no_torch_without_a_driver(self):
         code = (
             "import sys; from marotte.renderers import devices; devices._DRIVER_FILES = ();"
-            "assert devices.choose_device('auto', 'auto') == ('cpu', 'auto'); assert 'torch' not in sys.modules"
+            "assert devices.choose_device('auto', 'auto') == ('cpu', 'cpu'); assert 'torch' not in sys.modules"
         )
         subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
