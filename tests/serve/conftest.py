@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import ssl
 import sys
 import threading
 import tracemalloc
@@ -137,7 +138,10 @@ def serving(costs):
         await listening.start()
         listening.app[SERVER].rooms.ready.set()
         headers = {"Authorization": f"Bearer {config.token}"} if config.token else {}
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{listening.port}", headers=headers) as http:
+        trust = ssl.create_default_context(cafile=config.tls_cert) if config.tls_cert else None
+        address = f"http{'s' if trust else ''}://127.0.0.1:{listening.port}"
+        connector = aiohttp.TCPConnector(ssl=trust) if trust else None
+        async with aiohttp.ClientSession(address, headers=headers, connector=connector) as http:
             try:
                 return await asyncio.wait_for(work(Client(listening, http)), WHOLE_S)
             finally:

@@ -2,9 +2,14 @@
 
 import asyncio
 import socket
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 import aiohttp
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from marotte.errors import MarotteError
 from marotte.runtime.live.limits import Limits
@@ -221,6 +226,33 @@ def test_other_hosts_need_a_token():
 def test_configurations_that_cannot_be(options, words):
     with pytest.raises(MarotteError, match=words):
         ServeConfig(**options)
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """Files of a certificate for this machine, and of its key."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "here")])
+    here = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+    made = made.add_extension(here, critical=False).sign(key, hashes.SHA256())
+    (tmp_path / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(*form))
+    return {"tls_cert": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
+
+
+def test_pages_and_sockets_by_tls(serving, tools, certificate):
+    async def work(client):
+        async with client.http.get("/") as page:
+            assert page.status == 200 and page.url.scheme == "https"
+        session = await client.open()
+        async with client.control(session) as control, client.media(session) as media:
+            await tools.heard(control, "ready")
+            await media.receive_bytes(timeout=tools.patience_s)
+
+    serving(work, **certificate)
 
 
 def test_files_that_are_no_certificate(tmp_path):
