@@ -27,7 +27,7 @@ def plot(results: Iterable[Result], path: str | Path) -> None:
 
     figure, axes = plt.subplots(1, len(drawn), figsize=(6 * len(drawn), 4), layout="constrained", squeeze=False)
     for axis, (setting, found) in zip(axes[0], drawn.items(), strict=True):
-        for label, points in sorted(found.items()):
+        for label, points in found.items():
             x, y = zip(*sorted(points), strict=True)
             axis.plot(x, y, marker="o", label=label)
         axis.set(xlabel=_GROWTH[setting], ylabel="CPU-ms a frame, one thread", xlim=(0, None), ylim=(0, None))
