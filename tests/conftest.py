@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
@@ -16,6 +17,10 @@ from marotte.runtime.avatar import Avatar
 
 # Before numba and torch load OpenMP: threads that spin take the processors of the tests beside them.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# What a shell starts in the background ignores Ctrl-C, and so would the programs that are tested.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOAD = """
 from importlib.util import module_from_spec, spec_from_file_location
