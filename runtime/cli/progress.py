@@ -33,7 +33,7 @@ def announce_slow(what: str) -> Iterator[None]:
     timer = threading.Timer(
         _PATIENCE,
         lambda: print(
-            f"marotte: note: {what}: making ready; the first run on a machine compiles, up to 40 s, and keeps it",
+            f"marotte: note: {what}: the first run on a machine compiles, up to 40 s, and keeps it",
             file=sys.stderr,
             flush=True,
         ),
