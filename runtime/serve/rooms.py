@@ -59,7 +59,6 @@ class Room:
         self.microphone: str | None = None
         self.talking = asyncio.Lock()  # held by the sound file that is being spoken
         self.uploads = 0
-        self.interruptions = 0
         self.pushes: list[Push] = []
         self.twins: list[Room] = []  # those beside it
         self._left = -math.inf  # when the last of its clients went
@@ -91,7 +90,6 @@ class Room:
 
     def interrupt(self) -> None:
         """Stop what is said and what waits to be said: files on their way and the microphone included."""
-        self.interruptions += 1
         for task in [task for task in self._tasks if task.get_name() == "say"]:
             task.cancel()
         self.turn_microphone(None)

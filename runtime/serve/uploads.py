@@ -135,7 +135,7 @@ async def say(room: Room, request: web.Request) -> dict[str, object]:
     if room.uploads >= room.limits.uploads:
         raise Refused(429, f"{room.uploads} sound files wait to be spoken, the limit `uploads`")
     room.uploads += 1
-    upload, interruptions = Upload(room), room.interruptions
+    upload, generation = Upload(room), room.session.speaker.generation
 
     def done() -> None:
         room.uploads -= 1
@@ -144,7 +144,7 @@ async def say(room: Room, request: web.Request) -> dict[str, object]:
     try:
         await upload.receive(request)
         await upload.open()
-        if room.interruptions != interruptions:
+        if room.session.speaker.generation != generation:
             raise Refused(409, "interrupted before it was there")
     except BaseException:
         done()
