@@ -17,19 +17,19 @@ def arrays(context: Any, builder: Any, signature: Any, arguments: Any, *which: i
     return [context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in which]
 
 
-def vector_at(builder: Any, data: Any, at: Any, width: int) -> Any:
+def _vector_at(builder: Any, data: Any, at: Any, width: int) -> Any:
     """Emit the address of the vector of that width which lies at element `at` of float32 `data`."""
     return builder.bitcast(builder.gep(data, [at], inbounds=True), ir.VectorType(FLOAT, width).as_pointer())
 
 
 def load(builder: Any, data: Any, at: Any, width: int) -> Any:
     """Emit the vector that lies at element `at` of float32 `data`, which need not be aligned."""
-    return builder.load(vector_at(builder, data, at, width), align=4)
+    return builder.load(_vector_at(builder, data, at, width), align=4)
 
 
 def store(builder: Any, data: Any, at: Any, value: Any) -> None:
     """Emit that a vector is written to element `at` of float32 `data`."""
-    builder.store(value, vector_at(builder, data, at, value.type.count), align=4)
+    builder.store(value, _vector_at(builder, data, at, value.type.count), align=4)
 
 
 def shuffle(builder: Any, one: Any, other: Any, lanes: Sequence[int]) -> Any:

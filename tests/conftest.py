@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
@@ -110,20 +111,34 @@ def _one_thread_of_torch_a_worker():
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory):
-    """What a user of SplattingAvatar has on disk, of a stand-in for FLAME: see demos/published_folder.py. Read only."""
+def made_once(tmp_path_factory):
+    """Have a folder of that name written by a function of its path, unless a worker beside this one has; read only."""
     base = tmp_path_factory.getbasetemp()
-    # Workers share it; where two make it at once, one is in vain.
-    done = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained-once"
-    if not done.exists():
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, write: Callable[[Path], None]) -> Path:
+        done = shared / f"{name}-once"
+        if not done.exists():
+            made = tmp_path_factory.mktemp(name)
+            write(made)
+            with suppress(OSError):  # where two make it at once, one is in vain
+                made.rename(done)
+        return done
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def published(made_once):
+    """What a user of SplattingAvatar has on disk, of a stand-in for FLAME: see demos/published_folder.py. Read only."""
+
+    def write(folder):
         spec = importlib.util.spec_from_file_location("published_folder", DEMOS / "published_folder.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        made = tmp_path_factory.mktemp("trained")
-        module.write(made / "published", frames=6, size=192, variant="live")
-        with suppress(OSError):
-            made.rename(done)
-    return done / "published"
+        module.write(folder / "published", frames=6, size=192, variant="live")
+
+    return made_once("trained", write) / "published"
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,14 @@ LOOK = """
 }
 """
 MOUTH = (0.38, 0.5, 0.62, 0.68)
+# Keeps what the element of a name says, each time that it changes.
+FOLLOW = """
+(name) => {
+  const element = document.getElementById(name);
+  const said = ((window.followed ??= {})[name] = []);
+  new MutationObserver(() => said.push(element.textContent)).observe(element, {subtree: true, childList: true});
+}
+"""
 
 
 @cache
@@ -141,6 +149,11 @@ class Opened:
             self.shows(1)
             seen.append(self.look())
         return seen[-1], float(np.std(seen, axis=0).mean())
+
+    def texts(self, name: str) -> Callable[[], list[str]]:
+        """Follow what an element says from now on; return what tells all of it."""
+        self.page.evaluate(FOLLOW, name)
+        return lambda: self.page.evaluate("(name) => followed[name]", name)
 
     def until(self, true: Callable[[], bool]) -> None:
         """Wait until something is true that is not of the page alone."""

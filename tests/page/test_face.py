@@ -83,12 +83,10 @@ def test_lips_move_with_a_file_and_rest_after_an_interruption(spoken_to):
     speaking = opened.moves(quiet)
     assert opened.page.locator("#progress").is_visible()
     assert opened.page.locator("#caption").inner_text() == "speech.wav"
-    opened.page.evaluate("""window.said = [];
-        new MutationObserver(() => said.push(document.getElementById('state-text').textContent))
-            .observe(document.getElementById('state'), {subtree: true, childList: true})""")
+    said = opened.texts("state-text")
     opened.page.keyboard.press("Escape")
     opened.wait_state("ready")
-    assert opened.page.evaluate("said") == ["Interrupted", "Ready"]
+    assert said() == ["Interrupted", "Ready"]
     assert opened.page.locator("#progress").is_hidden()
     opened.until(lambda: np.abs(opened.look() - at_rest).mean() < speaking / 2)
 
@@ -128,13 +126,11 @@ def test_two_files_are_said_one_after_the_other(shared, tmp_path):
     opened = shared
     sound, rate = soundfile.read(SPEECH)
     soundfile.write(tmp_path / "first.wav", sound[:rate], rate)
-    opened.page.evaluate("""window.captions = [];
-        new MutationObserver(() => captions.push(document.getElementById('caption').textContent))
-            .observe(document.getElementById('caption'), {subtree: true, childList: true})""")
+    said = opened.texts("caption")
     opened.say(tmp_path / "first.wav")
     opened.say()
     opened.wait("marotte.stats().then((now) => now.position?.seconds > 60)")
-    captions = [text for text in opened.page.evaluate("captions") if not text.startswith("Sending")]
+    captions = [text for text in said() if not text.startswith("Sending")]
     assert list(dict.fromkeys(captions)) == ["first.wav", "speech.wav"]
     assert opened.page.locator("#progress").is_visible()
 

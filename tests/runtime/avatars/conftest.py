@@ -5,7 +5,6 @@ import json
 import os
 import pickle
 import shutil
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,20 +175,16 @@ def store(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def standin(tmp_path_factory):
+def standin(made_once):
     """What a user of GAGAvatar has on disk, of a stand-in for FLAME: see demos/gagavatar_standin.py. Read only."""
-    base = tmp_path_factory.getbasetemp()
-    # Workers share it; where two make it at once, one is in vain.
-    done = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "gagavatar"
     below = Path("one", "two", "three", "four")
-    if not done.exists():
+
+    def write(folder):
         demos = Path(__file__).parents[3] / "demos"
         with pytest.MonkeyPatch.context() as patch:
             patch.syspath_prepend(str(demos))
             module = importlib.import_module("gagavatar_standin")
-        made = tmp_path_factory.mktemp("gagavatar-made")
-        (made / below.parent).mkdir(parents=True)
-        module.write(made / below)
-        with suppress(OSError):
-            made.rename(done)
-    return done / below
+        (folder / below.parent).mkdir(parents=True)
+        module.write(folder / below)
+
+    return made_once("gagavatar", write) / below
